@@ -1,0 +1,51 @@
+"""Chooses the core: native where it was built, else its Python twin.
+
+`NOOPS_CORE=native` or `NOOPS_CORE=python` asks for one of them; it is the only variable read at import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+
+def choose(asked: str) -> tuple[Any, str]:
+    """Load a core: (the module, why it is not the native one).
+
+    Raises:
+        ImportError: The native core was asked for and can't be loaded.
+    """
+    why = "NOOPS_CORE=python asks for it"
+    if asked != "python":
+        try:
+            return importlib.import_module(".native", __name__), ""
+        except ModuleNotFoundError:
+            why = "the native core was not built for this interpreter"
+            if asked == "native":
+                raise
+        except ImportError as error:
+            why = f"the native core can't be loaded: {error}"
+            if asked == "native":
+                raise
+    return importlib.import_module(".python", __name__), why
+
+
+chosen, WHY = choose(os.environ.get("NOOPS_CORE", "").strip().lower())
+
+NAME: str = chosen.NAME
+Activation = chosen.Activation
+Attachment = chosen.Attachment
+ProcessorList = chosen.ProcessorList
+Recorder = chosen.Recorder
+Span = chosen.Span
+Tracer = chosen.Tracer
+Tracing = chosen.Tracing
+clock_ns = chosen.clock_ns
+collect = chosen.collect
+encode_attributes = chosen.encode_attributes
+format_traceparent = chosen.format_traceparent
+guard_signal = chosen.guard_signal
+parse_traceparent = chosen.parse_traceparent
+process_mark = chosen.process_mark
+random_ids = chosen.random_ids
