@@ -13,13 +13,27 @@ TROUBLE, MANY = sys.argv[1], int(sys.argv[2])
 
 if TROUBLE == "small files":
     resource.setrlimit(resource.RLIMIT_FSIZE, (32768, 32768))
+
+
+def delete_state() -> None:
+    """Delete the state folder, however often its owner is at work in it at the same moment."""
+    while True:
+        try:
+            return shutil.rmtree(os.environ["NOOPS_STATE_DIR"])
+        except FileNotFoundError:
+            if not os.path.exists(os.environ["NOOPS_STATE_DIR"]):
+                return
+        except OSError:
+            pass  # not empty: the owner has made another file meanwhile
+
+
 noops_agent.init()
 for number in range(MANY):
     record("disk", number=number, text="x" * 100)
     if TROUBLE == "deleted" and number == MANY // 2:
-        shutil.rmtree(os.environ["NOOPS_STATE_DIR"])
+        delete_state()
     if TROUBLE == "deleted in a child" and number == MANY // 2 and os.fork() == 0:
-        shutil.rmtree(os.environ["NOOPS_STATE_DIR"])
+        delete_state()
         record("child")
         noops_agent.flush(10)
         os._exit(0)
