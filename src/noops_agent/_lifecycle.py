@@ -23,7 +23,7 @@ from ._signals.rescue import Rescue
 from ._signals.resource import make_resource, refresh
 from ._signals.sampling import make_sampler
 from ._signals.trace import TracerProvider, settings_limits
-from .instrument import contrib
+from .instrument import registry
 
 GUARD_MS = 500
 """What a handler may take beyond the exit budget before the signal ends the process all the same."""
@@ -170,6 +170,7 @@ def install(agent: Agent) -> None:
     install_provider(agent)
     span.tracer = provider().get_tracer("noops_agent")
     span.tracer.suppressible = True
+    agent.undo.append(registry.activate(settings))
     if settings.handle_signals:
         agent.undo.append(handle_signals(agent))
     for last in (agent.leave, _diagnostics.silence):  # the last one registered runs first
@@ -349,9 +350,6 @@ def stats() -> dict[str, int]:
 
 
 def start_injected() -> None:
-    """Start as `noops-agent run` does: the agent, and the instrumentation that is installed."""
-    if process_name() in load().exclude_commands:
-        return
-    init()
-    if _agent is not None:
-        contrib.activate()
+    """Start as `noops-agent run` does, unless the program is one that is to be left alone."""
+    if process_name() not in load().exclude_commands:
+        init()

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from noops_agent import _imports
-from noops_agent.instrument import contrib
+from noops_agent._config import load
+from noops_agent.instrument import installed, registry
 
 from .conftest import Messages
 
@@ -52,6 +53,14 @@ class Packages:
         (self.folder / f"{module}.py").write_text(INSTRUMENTOR.format(name=name, already=already, body=body))
 
 
+activated: list[Any] = []
+
+
+def activate() -> None:
+    """Activate all that the settings allow."""
+    activated.append(registry.activate(load()))
+
+
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
     """Nothing but what the test puts there is on the path; what it imported is forgotten afterwards."""
@@ -61,7 +70,13 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
     monkeypatch.setattr(builtins, "instrumented", [], raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     importlib.invalidate_caches()
+    installed.forget()
+    monkeypatch.setattr(registry, "LIBRARIES", {"ours": ("ours",)})
     yield Packages(tmp_path)
+    for undo in activated:
+        undo()
+    activated.clear()
+    installed.forget()
     _imports._watch.waiting.clear()
     _imports._watch.settle()
     for name in set(sys.modules) - before:
@@ -79,7 +94,7 @@ def test_an_instrumentor_is_activated_once_its_library_is_imported(packages: Pac
     """Not before: a program pays for what it uses only. And once."""
     packages.add_library("shoplib")
     packages.add("shoplib")
-    contrib.activate()
+    activate()
     assert instrumented() == []
     assert "instrumentor_of_shoplib" not in sys.modules
     importlib.import_module("shoplib")
@@ -94,7 +109,7 @@ def test_a_library_that_is_there_already_is_instrumented_at_once(packages: Packa
     packages.add_library("shoplib")
     packages.add("shoplib")
     importlib.import_module("shoplib")
-    contrib.activate()
+    activate()
     assert instrumented() == [("shoplib", {})]
 
 
@@ -115,7 +130,7 @@ def test_the_library_of_an_instrumentor_is_found_in_its_metadata(packages: Packa
     """By what its package says that it instruments."""
     name, requires, expected = TARGETS[case]
     packages.add(name, requires)
-    (found,) = contrib.instrumentors()
+    (found,) = installed.entries(installed.THEIRS)
     assert (found.name, found.target()) == (name, expected)
 
 
@@ -124,7 +139,7 @@ def test_what_is_installed_here_is_found_as_importlib_finds_it() -> None:
     from importlib.metadata import entry_points
 
     expected = {entry.name: entry.value for entry in entry_points(group="opentelemetry_instrumentor")}
-    assert {found.name: found.place for found in contrib.instrumentors()} == expected
+    assert {found.name: found.place for found in installed.entries(installed.THEIRS)} == expected
 
 
 def test_the_first_of_two_packages_counts(packages: Packages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +149,7 @@ def test_the_first_of_two_packages_counts(packages: Packages, tmp_path: Path, mo
     second.mkdir()
     Packages(second).add("shoplib", module="never")
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(second)])
-    (found,) = contrib.instrumentors()
+    (found,) = installed.entries(installed.THEIRS)
     assert found.place == "instrumentor_of_shoplib:Instrumentor"
 
 
@@ -142,7 +157,7 @@ def test_one_that_is_active_already_is_left_alone(packages: Packages) -> None:
     """The application did it by itself."""
     packages.add_library("shoplib")
     packages.add("shoplib", already=True)
-    contrib.activate()
+    activate()
     importlib.import_module("shoplib")
     assert instrumented() == []
 
@@ -153,18 +168,18 @@ def test_instrumentors_can_be_switched_off(packages: Packages, monkeypatch: pyte
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value)
     packages.add_library("shoplib")
     packages.add("shoplib")
-    contrib.activate()
+    activate()
     importlib.import_module("shoplib")
     assert instrumented() == []
 
 
-def test_web_frameworks_get_one_span_a_request(packages: Packages) -> None:
-    """Not one for each message that is sent or received."""
-    packages.add_library("fastapi")
-    packages.add("fastapi")
-    contrib.activate()
-    importlib.import_module("fastapi")
-    assert instrumented() == [("fastapi", {"exclude_spans": ["send", "receive"]})]
+def test_one_for_a_library_of_our_own_list_is_left_alone(packages: Packages) -> None:
+    """Ours speaks; two of them would record each call twice."""
+    packages.add_library("ours")
+    packages.add("ours")
+    activate()
+    importlib.import_module("ours")
+    assert instrumented() == []
 
 
 @pytest.mark.parametrize("body", ["raise RuntimeError('no luck')", "import no_such_module_at_all"])
@@ -174,7 +189,7 @@ def test_an_instrumentor_that_fails_does_not_fail_the_import(packages: Packages,
     packages.add_library("other")
     packages.add("shoplib", body=body)
     packages.add("other")
-    contrib.activate()
+    activate()
     importlib.import_module("shoplib")
     importlib.import_module("other")
     assert [name for name, _ in instrumented()] == ["shoplib", "other"]
@@ -187,7 +202,7 @@ def test_one_whose_class_is_gone_does_not_fail_the_import(packages: Packages, sa
     packages.add_library("shoplib")
     packages.add("shoplib", module="gone")
     (packages.folder / "gone.py").write_text("")
-    contrib.activate()
+    activate()
     importlib.import_module("shoplib")
     assert "shoplib" in said
 
@@ -202,15 +217,15 @@ def test_broken_metadata_is_passed_over(packages: Packages, tmp_path: Path) -> N
     (tmp_path / "file.egg-info").write_text("not a folder")
     sys.path[:] = [str(tmp_path), "/no/such/folder", str(tmp_path / "file.egg-info"), ""]
     packages.add("good")
-    assert "good" in [found.name for found in contrib.instrumentors()]
-    contrib.activate()
+    assert "good" in [found.name for found in installed.entries(installed.THEIRS)]
+    activate()
 
 
 def test_an_import_that_fails_fails_as_without_us(packages: Packages) -> None:
     """With its own error; a later try that works is instrumented."""
     packages.add_library("shoplib", "raise KeyError('mine')")
     packages.add("shoplib")
-    contrib.activate()
+    activate()
     with pytest.raises(KeyError, match="mine"):
         importlib.import_module("shoplib")
     assert instrumented() == []

@@ -8,10 +8,12 @@ can't be read is said once and passed over.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .._diagnostics import say, set_level
+from . import values
 from .file import read_file
 from .table import BY_NAME, OTHER_VARIABLES, TABLE, Setting
 from .values import Bad, Parse, mask_url
@@ -148,7 +150,7 @@ def load(
         found = find_joined(setting, sources, draft) if setting.joined else find(setting, sources)
         draft.put(setting.name, found)
     say_unknown(sources)
-    for work_out in (service_name, batch_size, exporters, endpoints, state_dir):
+    for work_out in (service_name, batch_size, exporters, endpoints, state_dir, library_exclude_urls):
         work_out(draft, sources)
     return Settings(draft.values, draft.origins)
 
@@ -285,6 +287,17 @@ def state_dir(draft: Draft, sources: Sources) -> None:
     draft.values["state_dir"] = os.path.join(base, "noops_agent")
 
 
+EXCLUDED_URLS = re.compile(r"OTEL_PYTHON_(\w+)_EXCLUDED_URLS")
+
+
+def library_exclude_urls(draft: Draft, sources: Sources) -> None:
+    """Read the excluded URLs of single libraries, whose variables have the library's name in theirs."""
+    found = ((EXCLUDED_URLS.fullmatch(name), value) for name, value in sources.variables.items())
+    draft.values["library_exclude_urls"] = {
+        match[1].lower(): values.names(value) for match, value in found if match and value.strip()
+    }
+
+
 # ---- names that are no settings --------------------------------------------------------------------------
 
 NEIGHBOURS = ("OTEL_BLRP_", "OTEL_METRIC_", "OTEL_METRICS_", "OTEL_LOGS_", "OTEL_LOGRECORD_")
@@ -299,6 +312,8 @@ def say_unknown(sources: Sources) -> None:
         if name not in BY_NAME:
             say_misspelt(f"init() {name}", name)
     for name in sources.variables:
+        if EXCLUDED_URLS.fullmatch(name):
+            continue
         if name.startswith("OTEL_") and name not in standard and not name.startswith(NEIGHBOURS):
             meant = next((known for known in sorted(standard) if resembles(name, known)), None)
             if meant:

@@ -65,6 +65,17 @@ def otlp(part: str) -> tuple[str, ...]:
     return f"OTEL_EXPORTER_OTLP_TRACES_{part}", f"OTEL_EXPORTER_OTLP_{part}"
 
 
+def captured(side: str, part: str) -> Setting:
+    """Make the setting of the headers that are recorded on one side, of requests or of responses."""
+    return Setting(
+        f"{side}_{part}_headers",
+        (),
+        names,
+        f"Headers of {side} {part}s that are recorded: names or regular expressions.",
+        (f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_{side}_{part}".upper(),),
+    )
+
+
 PROTOCOL = one_of("http/protobuf", "http/json", "grpc")
 LOG_LEVEL = one_of("trace", "debug", "info", "warn", "warning", "error", "fatal", "none")
 COUNT, LENGTH = "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
@@ -247,6 +258,62 @@ TABLE: tuple[Setting, ...] = (
         text,
         "Identifier generator of an installed package.",
         ("OTEL_PYTHON_ID_GENERATOR",),
+    ),
+    # which libraries are instrumented, and how
+    Setting(
+        "instrument",
+        ("all",),
+        names,
+        "Libraries that are instrumented: their names, `all`, or `none`.",
+        default_doc="all that are installed",
+    ),
+    Setting(
+        "disable",
+        (),
+        names,
+        "Libraries that are not instrumented; `*` is all of them.",
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",),
+    ),
+    Setting(
+        "exclude_urls",
+        (),
+        names,
+        "Regular expressions; requests whose URL matches one of them make no span and no measurement. For one library "
+        "alone there is `OTEL_PYTHON_<LIBRARY>_EXCLUDED_URLS`.",
+        ("OTEL_PYTHON_EXCLUDED_URLS",),
+    ),
+    captured("server", "request"),
+    captured("server", "response"),
+    captured("client", "request"),
+    captured("client", "response"),
+    Setting(
+        "redact_headers",
+        (),
+        names,
+        "Names, or regular expressions, of captured headers whose values are replaced; those that are known to carry "
+        "secrets always are.",
+        ("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS",),
+    ),
+    Setting(
+        "semconv_opt_in",
+        (),
+        names,
+        "`http/dup` and `database/dup` add the attributes that spans had before the conventions were stable.",
+        ("OTEL_SEMCONV_STABILITY_OPT_IN",),
+    ),
+    Setting(
+        "capture_message_content",
+        False,
+        boolean,
+        "Record what is said to and by generative models.",
+        ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",),
+    ),
+    Setting(
+        "log_correlation",
+        False,
+        boolean,
+        "Give the root logger a format with trace and span id, where it has none.",
+        ("OTEL_PYTHON_LOG_CORRELATION",),
     ),
     # when they are sent
     Setting(

@@ -49,3 +49,4 @@ guard_signal = chosen.guard_signal
 parse_traceparent = chosen.parse_traceparent
 process_mark = chosen.process_mark
 random_ids = chosen.random_ids
+suppressed = chosen.suppressed

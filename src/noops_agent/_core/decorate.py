@@ -6,7 +6,7 @@ The span is current only while the body runs: a generator's consumer, between tw
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
@@ -34,11 +34,11 @@ def decorate(function: Any, activation: Any) -> Any:
         return type(function)(decorate(function.__func__, activation))
     flags = flags_of(function)
     if flags & CO_ASYNC_GENERATOR:
-        return _async_generator(function, activation)
+        return async_generator(function, beginner(activation))
     if flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE):
         return _coroutine(function, activation)
     if flags & CO_GENERATOR:
-        return _generator(function, activation)
+        return generator(function, beginner(activation))
     return _plain(function, activation)
 
 
@@ -60,11 +60,46 @@ def _coroutine(function: Any, activation: Any) -> Any:
     return call
 
 
-def _generator(function: Any, activation: Any) -> Any:
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+class Nothing:
+    """What a body runs in when nothing observes it."""
+
+    def attachment(self) -> Nothing:
+        """Nothing is made current."""
+        return self
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Nothing ends."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+NOTHING = Nothing()
+
+Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Any, tuple[Any, ...], dict[str, Any]]]
+"""(args, kwargs) of a call -> what its body runs in, and the arguments that it is called with."""
+
+
+def beginner(activation: Any) -> Begin:
+    """Begin each call of a generator with a fresh activation."""
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         own = activation.again()
         own.start()
+        return own, args, kwargs
+
+    return begin
+
+
+def generator(function: Any, begin: Begin) -> Callable[..., Any]:
+    """Wrap a generator function."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        own, args, kwargs = begin(args, kwargs)
         attached = own.attachment()
         failure = None
         body = function(*args, **kwargs)
@@ -93,11 +128,12 @@ def _generator(function: Any, activation: Any) -> Any:
     return call
 
 
-def _async_generator(function: Any, activation: Any) -> Any:
+def async_generator(function: Any, begin: Begin) -> Callable[..., Any]:
+    """Wrap an async generator function."""
+
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        own = activation.again()
-        own.start()
+        own, args, kwargs = begin(args, kwargs)
         attached = own.attachment()
         failure = None
         body = function(*args, **kwargs)

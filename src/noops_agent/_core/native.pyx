@@ -82,6 +82,8 @@ noops_fork_watch()
 cdef object CONTEXT = Context
 cdef object SPAN_KEY = _SPAN_KEY
 cdef object SUPPRESS_KEY = context_api._SUPPRESS_INSTRUMENTATION_KEY
+cdef object SUPPRESS_PLAIN = "suppress_instrumentation"
+cdef object SUPPRESS_HTTP = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 cdef object INTERNAL = SpanKind.INTERNAL
 cdef object SERVER = SpanKind.SERVER
 cdef object CLIENT = SpanKind.CLIENT
@@ -139,6 +141,19 @@ cdef inline object context_with(object current, object span):
         PyDict_Update(made, current)
     PyDict_SetItem(made, SPAN_KEY, span)
     return made
+
+
+def suppressed(bint http=False):
+    """Whether instrumentation is suppressed in the current context, or that of HTTP calls alone where *http*."""
+    cdef object context = current_context()
+    if not PyDict_Size(context):
+        return False
+    return (holds(context, SUPPRESS_KEY) or holds(context, SUPPRESS_PLAIN) or (http and holds(context, SUPPRESS_HTTP)))
+
+
+cdef bint holds(object context, object key) except -1:
+    cdef PyObject *found = PyDict_GetItem(context, key)
+    return found is not NULL and <object>found
 
 
 cdef class Attachment:

@@ -28,6 +28,9 @@ PLAIN = frozenset((str, int, float, bool, type(None)))
 FLAGS = tuple(TraceFlags(flags) for flags in range(256))
 NO_STATE = TraceState.get_default()
 SUPPRESS_KEY = context_api._SUPPRESS_INSTRUMENTATION_KEY
+SUPPRESS_PLAIN = "suppress_instrumentation"
+"""The same key as contrib's older packages write it."""
+SUPPRESS_HTTP = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 FIXED64 = struct.Struct("<Q")
 DOUBLE = struct.Struct("<d")
 MASK64 = 2**64 - 1
@@ -63,6 +66,16 @@ def _bits(count: int) -> int:
 def random_ids() -> tuple[int, int]:
     """Make a trace id and a span id (128 and 64 random bits)."""
     return _bits(128), _bits(64)
+
+
+def suppressed(http: bool = False) -> bool:
+    """Whether instrumentation is suppressed in the current context, or that of HTTP calls alone where *http*."""
+    context = context_api.get_current()
+    if not context:
+        return False
+    return bool(
+        context.get(SUPPRESS_KEY) or context.get(SUPPRESS_PLAIN) or (http and context.get(SUPPRESS_HTTP))
+    )
 
 
 # ---- context ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Source: W3C Trace Context Level 2, sections 3.2 and 3.3; W3C Baggage, section 3.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -305,18 +306,35 @@ def _one(name: str) -> TextMapPropagator | None:
 
 MODULE = "opentelemetry.propagate"
 
+_installed: Composite | None = None
+"""What `install` chose."""
+
+
+def textmap() -> TextMapPropagator:
+    """Give the global propagator, without importing the module that holds it where nothing else has."""
+    global _installed
+    module = sys.modules.get(MODULE)
+    if module is not None:
+        found: TextMapPropagator = module.get_global_textmap()
+        return found
+    if _installed is None:
+        _installed = make_propagator(("tracecontext", "baggage"))
+    return _installed
+
 
 def install(names: Iterable[str]) -> Callable[[], None]:
     """Make ours the global propagator once `opentelemetry.propagate` is imported; gives what undoes it.
 
     It is not imported here: that would make it look for entry points in the metadata of all packages.
     """
+    global _installed
     chosen = tuple(names)
+    _installed = make_propagator(chosen)
     before: list[tuple[Any, TextMapPropagator, Composite]] = []
 
     def put(module: Any) -> None:
         try:
-            ours = make_propagator(chosen)
+            ours = _installed or make_propagator(chosen)
             before.append((module, module.get_global_textmap(), ours))
             module.set_global_textmap(ours)
         except Exception:
@@ -325,6 +343,8 @@ def install(names: Iterable[str]) -> Callable[[], None]:
     forget = on_import(MODULE, put)
 
     def restore() -> None:
+        global _installed
+        _installed = None
         forget()
         for module, theirs, ours in before:
             if module.get_global_textmap() is ours:

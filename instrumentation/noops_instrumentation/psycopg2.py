@@ -1,0 +1,68 @@
+"""PostgreSQL by psycopg2, whose connections and cursors are written in C.
+
+`db.namespace` is the database that the connection was made to. `execute_values` and `execute_batch` are one span each, of
+the statement as the program wrote it: the statements that they send have the values in them.
+
+A program that binds `connect` itself (`from psycopg2 import connect`) before the agent is there keeps it as it was; so
+do connections that a `connection_factory` makes that is no class, and replication connections.
+
+Source: OpenTelemetry semantic conventions 1.44, docs/db/postgresql.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg2 import extensions
+
+from noops_agent.instrument import Args, Call, Instrumentation, Kwargs, db
+from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, parts, shared_of
+
+UNKNOWN = db.connection(db.POSTGRESQL)
+
+
+def _shared(connection: Any, args: Args, kwargs: Kwargs) -> Shared:
+    known = connection.get_dsn_parameters()  # libpq's own, without the password
+    address = known.get("host") or known.get("hostaddr")
+    return db.connection(db.POSTGRESQL, known.get("dbname"), address, known.get("port"))
+
+
+def _copy_from(cursor: Any, args: Args, kwargs: Kwargs) -> Call:
+    return DRIVER.copy(cursor, args[1] if len(args) > 1 else kwargs["table"])
+
+
+def _pages(_: Any, args: Args, kwargs: Kwargs) -> Call | None:
+    cursor = args[0] if args else kwargs["cur"]
+    return DRIVER.executemany(cursor, args[1:], kwargs)
+
+
+DRIVER = Driver(shared_of, UNKNOWN, rows="argslist", text=parts)
+CURSOR = "psycopg2.extensions:cursor"
+NATIVE = Native(
+    extensions.connection,
+    extensions.cursor,
+    connecting=Parameter("connection_factory", 1, absent=(None,)),
+    opening=Parameter("cursor_factory", 1, absent=(None,)),
+    cursors=lambda connection: connection.cursor_factory or extensions.cursor,
+    shared=_shared,
+    fallback=UNKNOWN,
+    hooks=(
+        *DRIVER.hooks(CURSOR),
+        DRIVER.hook(f"{CURSOR}.copy_expert", DRIVER.execute),
+        DRIVER.hook(f"{CURSOR}.copy_from", _copy_from),
+        DRIVER.hook(f"{CURSOR}.copy_to", _copy_from),
+    ),
+)
+
+INSTRUMENTATION = Instrumentation(
+    "psycopg2",
+    distribution=("psycopg2-binary", "psycopg2"),
+    versions=">=2.8",
+    hooks=(
+        Factory("psycopg2:connect", NATIVE),
+        DRIVER.hook("psycopg2.extras:execute_values", _pages),
+        DRIVER.hook("psycopg2.extras:execute_batch", _pages),
+    ),
+    setup=DRIVER.setup,
+    options=("commenter",),
+)

@@ -1,0 +1,237 @@
+"""MongoDB commands of pymongo's blocking and asyncio clients, those made earlier included.
+
+Source: OpenTelemetry semantic conventions 1.44, docs/db/mongodb.md and docs/db/database-metrics.md.
+
+A span is one command on the wire, so a cursor has one for `find` and one for each `getMore`. The traffic that the
+driver makes for itself (handshakes, authentication, monitoring, ends of sessions, cursors killed in the background)
+has none. `db.query.text` is the shape of filters, updates and pipelines: names and operators, every value a `?`.
+`error.type` is the server's error code where there is one, else the exception's class.
+
+Since pymongo 4.16 all commands go through one function, which is patched; before, through event listeners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+from pymongo import monitoring
+
+from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrumentation, Kwargs, Quiet
+from noops_agent.instrument.db import OPERATION_DURATION
+
+_DEFAULT_PORT = 27017
+_DRIVERS_OWN = frozenset(
+    "authenticate copydb copydbgetnonce copydbsaslstart endSessions getnonce hello isMaster ismaster saslContinue "
+    "saslStart".split()
+)
+_COLLECTION_FIRST = frozenset(
+    "aggregate analyzeShardKey collMod collStats compact count create createIndexes delete deleteIndexes distinct drop "
+    "dropIndexes find findAndModify findandmodify insert killCursors listIndexes mapReduce mapreduce reIndex update "
+    "validate createSearchIndexes updateSearchIndex dropSearchIndex".split()
+)  # commands whose own value is the collection; elsewhere it may be a user's name or a setting
+
+_DOCUMENTS = {"insert": "documents", "update": "updates", "delete": "deletes", "bulkWrite": "ops"}
+_SHOWN = {
+    "find": ("filter", "sort", "projection"),
+    "aggregate": ("pipeline",),
+    "count": ("query",),
+    "distinct": ("query",),
+    "delete": ("deletes",),
+    "findAndModify": ("query", "update"),
+    "update": ("updates",),
+}  # what of a command is a statement; the rest is settings, or the data itself
+_MOST_PARTS = 64
+_DEEPEST = 12
+
+
+# ---- shape -----------------------------------------------------------------------------------------------
+
+
+def _text(name: str, collection: str | None, command: Mapping[str, Any]) -> str | None:
+    """Give the statement without values; None where a command has none."""
+    shown = _SHOWN.get(name)
+    if shown is None:
+        return None
+    left = [_MOST_PARTS]
+    parts = [f'"{name}": "{collection or "?"}"']
+    parts += [f'"{key}": {_shape(command[key], left, 0)}' for key in shown if command.get(key)]
+    return "{" + ", ".join(parts) + "}"
+
+
+def _shape(value: Any, left: list[int], depth: int) -> str:
+    """Give the names in a document and the values' places, until the budget of parts is spent."""
+    if isinstance(value, Mapping):
+        opened, closed, parts = "{", "}", _members(value, left, depth)
+    elif isinstance(value, (list, tuple)):
+        opened, closed, parts = "[", "]", _items(value, left, depth)
+    else:
+        return '"?"'
+    return opened + ", ".join(parts) + closed
+
+
+def _members(document: Mapping[str, Any], left: list[int], depth: int) -> Iterable[str]:
+    for key, value in document.items():
+        left[0] -= 1
+        if left[0] < 0 or depth > _DEEPEST:
+            yield "..."
+            return
+        yield f'"{key}": {_shape(value, left, depth + 1)}'
+
+
+def _items(values: Iterable[Any], left: list[int], depth: int) -> Iterable[str]:
+    """Give the documents of a list; its plain values, however many they are, are one place."""
+    plain = False
+    for value in values:
+        left[0] -= 1
+        if left[0] < 0 or depth > _DEEPEST:
+            yield "..."
+            return
+        if isinstance(value, (Mapping, list, tuple)):
+            yield _shape(value, left, depth + 1)
+        elif not plain:
+            plain = True
+            yield '"?"'
+
+
+# ---- description -----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _server(host: str | None, port: int | None) -> dict[str, Any]:
+    if not host:
+        return {}
+    if port is None or port == _DEFAULT_PORT:
+        return {"server.address": host}
+    return {"server.address": host, "server.port": port}
+
+
+def _collection(name: str, command: Mapping[str, Any]) -> str | None:
+    value = command.get("collection") if name == "getMore" else command[name] if name in _COLLECTION_FIRST else None
+    return value if isinstance(value, str) else None
+
+
+def _described(name: str, command: Mapping[str, Any], database: str, address: dict[str, Any]) -> Call:
+    collection = _collection(name, command)
+    attributes = {
+        "db.system.name": "mongodb",
+        "db.operation.name": name,
+        "db.namespace": database,
+        **address,
+    }
+    if collection is not None:
+        attributes["db.collection.name"] = collection
+    text = _text(name, collection, command)
+    if text is not None:
+        attributes["db.query.text"] = text
+    documents = command.get(_DOCUMENTS.get(name, ""))
+    if documents is not None and len(documents) > 1:
+        attributes["db.operation.batch.size"] = len(documents)
+    return Call(f"{name} {collection or database}", attributes)
+
+
+def _command(instance: None, args: Args, kwargs: Kwargs) -> Call | None:
+    """Describe pymongo's `_run_command(conn, cmd, dbname, ...)`; without a client it is the driver's own."""
+    client = kwargs.get("client")
+    command = kwargs.get("orig") or args[1]
+    name = next(iter(command))
+    if client is None or name in _DRIVERS_OWN:
+        return None
+    seeds = client._topology_settings.seeds
+    # Of several servers none was meant: then it is the one that the driver chose.
+    host, port = next(iter(seeds)) if len(seeds) == 1 else args[0].address
+    return _described(name, command, args[2], _server(host, port))
+
+
+# ---- outcome ---------------------------------------------------------------------------------------------
+
+
+def _coded(code: Any) -> Attributes | None:
+    return None if code is None else {"db.response.status_code": str(code), "error.type": str(code)}
+
+
+def _refused(reply: Any) -> Attributes | None:
+    """Give the first error of a reply that says `ok` all the same: of single writes, or of their replication."""
+    for errors in (reply.get("writeErrors"), (reply.get("writeConcernError"),)):
+        if errors and errors[0]:
+            return _coded(errors[0].get("code"))
+    return None
+
+
+def _result(call: Call, returned: Any) -> Attributes | None:
+    documents = returned[0]
+    return _refused(documents[0]) if documents and isinstance(documents[0], Mapping) else None
+
+
+def _failure(call: Call, error: BaseException) -> Attributes | None:
+    return _coded(getattr(error, "code", None))
+
+
+def _hook(target: str) -> Hook:
+    return Hook(
+        target,
+        CLIENT,
+        _command,
+        result=_result,
+        error=_failure,
+        duration=OPERATION_DURATION,
+        layer="db",
+        optional=True,
+    )
+
+
+# ---- pymongo before 4.16 ---------------------------------------------------------------------------------
+
+
+class _Listener(monitoring.CommandListener):
+    """Opens an operation when a command starts, and closes it when the driver says how it ended."""
+
+    def __init__(self, live: Any) -> None:
+        self.live = live
+        self.running: dict[tuple[int, Any], Any] = {}
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        name = event.command_name
+        if name in _DRIVERS_OWN or not event.command:
+            return
+        host, port = event.connection_id
+        call = _described(name, event.command, event.database_name, _server(host, port))
+        operation = self.live.open(call, CLIENT, OPERATION_DURATION, "db")
+        if operation is not None:
+            self.running[event.request_id, event.connection_id] = operation
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        operation = self.running.pop((event.request_id, event.connection_id), None)
+        if operation is not None:
+            operation.close(None, _refused(event.reply))
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        operation = self.running.pop((event.request_id, event.connection_id), None)
+        if operation is not None:
+            failure = event.failure
+            operation.close(None, _coded(failure.get("code")) or {"error.type": failure.get("errtype") or "_OTHER"})
+
+
+def _listen(live: Any) -> Callable[[], object]:
+    """Register the listener where pymongo has no single place to patch; clients made from now on have it."""
+    if find_spec("pymongo.synchronous.command_runner") is not None:
+        return int
+    listener = _Listener(live)
+    monitoring.register(listener)
+    return lambda: monitoring._LISTENERS.command_listeners.remove(listener)
+
+
+INSTRUMENTATION = Instrumentation(
+    library="pymongo",
+    distribution="pymongo",
+    versions=">=4.0",
+    hooks=(
+        _hook("pymongo.synchronous.command_runner:_run_command"),
+        _hook("pymongo.asynchronous.command_runner:_run_command"),
+        Quiet("pymongo.synchronous.mongo_client:MongoClient._process_periodic_tasks", optional=True),
+        Quiet("pymongo.asynchronous.mongo_client:AsyncMongoClient._process_periodic_tasks", optional=True),
+    ),
+    setup=_listen,
+)

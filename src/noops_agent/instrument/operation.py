@@ -1,0 +1,231 @@
+"""One observed call: its span, its duration, and what is current while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import SpanKind, StatusCode
+
+from .. import _core
+from .._core import suppressed
+from .._core.model import clean_message
+from .carriers import inject
+from .model import NOT_AN_ERROR, Call, Duration, Failure
+
+if TYPE_CHECKING:
+    from .live import Live
+
+Attachment = _core.Attachment
+perf_counter = time.perf_counter
+ERROR = StatusCode.ERROR
+
+_layers: ContextVar[int] = ContextVar("noops_layers", default=0)
+"""Bits of the layers that have an operation running here."""
+_bits: dict[str, int] = {"": 0}
+
+
+def layer_bit(layer: str) -> int:
+    """Give the bit of a layer."""
+    return _bits.setdefault(layer, 1 << len(_bits))
+
+
+HTTP = layer_bit("http")
+
+
+def layers(*names: str) -> Callable[[], muted]:
+    """Give what makes a context manager in which layers are left alone as if an operation of theirs ran."""
+    bits = 0
+    for name in names:
+        bits |= layer_bit(name)
+    return partial(muted, bits)
+
+
+class muted:
+    """Context manager in which the layers of some bits are left alone; a server or consumer inside begins anew."""
+
+    __slots__ = ("_bits", "_token")
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+
+    def __enter__(self) -> None:
+        self._token = _layers.set(_layers.get() | self._bits)
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            _layers.reset(self._token)
+        except ValueError:
+            pass
+
+
+def speaks(bit: int) -> bool:
+    """Whether an operation of a layer is to be recorded here: nothing suppresses it, and no outer one of it speaks."""
+    return not suppressed(bit == HTTP) and not (bit and _layers.get() & bit)
+
+
+class Operation:
+    """One call from its beginning to its end. Nothing in here raises into the caller."""
+
+    __slots__ = ("_attached", "_began", "_bit", "_duration", "_layers", "_live", "call", "closed", "recording", "span")
+
+    def __init__(self, live: Live, call: Call, kind: Any, duration: Duration | None, bit: int) -> None:
+        self.call = call
+        self.closed = False
+        self._live = live
+        self._duration = duration
+        self._attached: Any = None
+        self._layers: Any = None
+        # A server or consumer begins anew: what it calls is not part of the call that reached it in this process.
+        kind = call.kind or kind
+        self._bit = -1 if kind is SpanKind.SERVER or kind is SpanKind.CONSUMER else bit
+        span = self.span = live.tracer.start_span(
+            call.name, call.parent, kind, call.attributes, call.links, call.start_time
+        )
+        self.recording = span.is_recording()
+        if call.inject is not None:
+            inject(call.inject, span, call.parent)
+        hook = live.instrumentation.options.request_hook
+        if hook is not None:
+            try:
+                hook(span, call.request)
+            except Exception as error:
+                live.failed("request_hook", error)
+        self._began = perf_counter()
+
+    # -- what is current
+
+    def attach(self) -> None:
+        """Make the span the current one."""
+        bit = self._bit
+        if bit:
+            self._layers = _layers.set(0 if bit == -1 else _layers.get() | bit)
+        attached = self._attached = Attachment(self.span)
+        attached.__enter__()
+
+    def detach(self) -> None:
+        """Make current what was so before; in another context there is nothing to restore, and nothing happens."""
+        attached, self._attached = self._attached, None
+        if attached is not None:
+            attached.__exit__()
+        token, self._layers = self._layers, None
+        if token is not None:
+            try:
+                _layers.reset(token)
+            except ValueError:
+                pass
+
+    def __enter__(self) -> Operation:
+        self.attach()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.detach()
+
+    # -- what becomes known
+
+    def began(self, at: float) -> None:
+        """Measure the duration from *at*, a reading of `time.perf_counter`: what is told of was over before."""
+        self._began = at
+
+    def add(self, attributes: Any) -> None:
+        """Add attributes to the span, and to what the measurement is taken from."""
+        self.call.attributes.update(attributes)
+        if self.recording:
+            self.span.set_attributes(attributes)
+
+    def rename(self, name: str) -> None:
+        """Give the span another name."""
+        self.call.name = name
+        if self.recording:
+            self.span.update_name(name)
+
+    # -- its end
+
+    def close(self, error: BaseException | None = None, attributes: Any = None, failure: Failure | None = None) -> None:
+        """End the span and record the duration; only the first call does anything.
+
+        Args:
+            error: The exception that the call ended with.
+            attributes: Attributes known only now; `error.type` among them makes the call a failure.
+            failure: What the integration knows of exceptions.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            seconds = perf_counter() - self._began
+            if error is not None:
+                self._fail(error, failure)
+            if attributes:
+                self.add(attributes)
+                if "error.type" in attributes and error is None and self.recording:
+                    self.span.set_status(ERROR)
+            self.span.end()
+            if self._duration is not None:
+                call = self.call
+                chosen = call.labels is not None
+                self._live.record(self._duration, seconds, call.labels if chosen else call.attributes, chosen)  # type: ignore[arg-type]
+        except Exception as problem:
+            self._live.failed("end", problem)
+
+    def respond(self, response: Any) -> None:
+        """Show the user's `response_hook` what was returned."""
+        hook = self._live.instrumentation.options.response_hook
+        if hook is not None:
+            try:
+                hook(self.span, self.call.request, response)
+            except Exception as error:
+                self._live.failed("response_hook", error)
+
+    def _fail(self, error: BaseException, failure: Failure | None) -> None:
+        known = None
+        if failure is not None:
+            try:
+                known = failure(self.call, error)
+            except Exception as problem:
+                self._live.failed("failure", problem)
+        if known is NOT_AN_ERROR:
+            return
+        if controls_flow(error):
+            if cancels(error) and self._bit != -1:
+                self.add({"error.type": type_name(error)})
+            return
+        found = {"error.type": type_name(error)}
+        if known:
+            found.update(known)
+        self.add(found)
+        if self.recording:
+            self.span.record_exception(error)
+            self.span.set_status(ERROR, f"{type(error).__name__}: {clean_message(error)}")
+
+
+def controls_flow(error: BaseException) -> bool:
+    """Whether an exception ends a call without anything having failed."""
+    if isinstance(error, (GeneratorExit, StopIteration, StopAsyncIteration)) or cancels(error):
+        return True
+    return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def cancels(error: BaseException) -> bool:
+    """Whether an exception is asyncio's cancellation; asyncio is not imported for the question."""
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
+_type_names: dict[type, str] = {}
+
+
+def type_name(error: BaseException) -> str:
+    """Give the `error.type` of an exception: its qualified class, without the module for builtins."""
+    kind = type(error)
+    name = _type_names.get(kind)
+    if name is None:
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        if len(_type_names) < 1000:
+            _type_names[kind] = name
+    return name

@@ -1,0 +1,400 @@
+"""WSGI applications: of a framework, or whatever a server is given.
+
+Both a server and the frameworks inside are instrumented, and still a request has one span: the outermost one of ours
+puts its exchange into the environ, those inside find it there and take part in it.
+
+The span ends with the body: at `close`, at the last chunk of a body that has no `close`, or at once where the whole
+body is a list that is there already. It is current while the application's code runs, that of the body included.
+
+Source: PEP 3333; OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP server".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.propagators.textmap import Getter
+
+from .http_server import Exchange, HTTPServer, Keys
+from .patch import Patch, Wrapper
+
+if TYPE_CHECKING:
+    from .live import Live
+
+Environ = dict[str, Any]
+FindRoute = Callable[[Environ], "str | None"]
+
+KEY = "noops.exchange"
+"""Where the exchange is found in an environ or scope."""
+
+VERSIONS = {"HTTP/1.1": "1.1", "HTTP/1.0": "1.0", "HTTP/2": "2", "HTTP/2.0": "2", "HTTP/3": "3", "HTTP/3.0": "3"}
+"""Value of `SERVER_PROTOCOL` -> `network.protocol.version`."""
+
+
+@lru_cache(maxsize=256)
+def environ_key(name: str) -> str:
+    """Give the key that a header has in an environ."""
+    key = name.upper().replace("-", "_")
+    return key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
+
+
+class EnvironGetter(Getter[Environ]):
+    """Reads headers from an environ."""
+
+    def get(self, carrier: Environ, key: str) -> list[str] | None:
+        """Give the values of a header; the server has joined several into one."""
+        value = carrier.get(environ_key(key.lower()))
+        return None if value is None else [value]
+
+    def keys(self, carrier: Environ) -> list[str]:
+        """Give the names of all headers."""
+        return [name for name, _ in environ_headers(carrier)]
+
+
+def environ_headers(environ: Environ) -> Iterator[tuple[str, Any]]:
+    """Give the names, in lower case, and values of the headers in an environ."""
+    for key, value in environ.items():
+        if key.startswith("HTTP_"):
+            yield key[5:].replace("_", "-").lower(), value
+        elif key in ("CONTENT_LENGTH", "CONTENT_TYPE") and value:
+            yield key.replace("_", "-").lower(), value
+
+
+KEYS = Keys(environ_key, EnvironGetter())
+
+
+# ---- one request -----------------------------------------------------------------------------------------
+
+
+class WSGIExchange(Exchange):
+    """An exchange that is called as `start_response`."""
+
+    __slots__ = ("_start", "_write")
+
+    _start: Callable[..., Any]
+    _write: Callable[[bytes], object]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Callable[[bytes], object]:
+        """Pass `start_response` on, and take note of the status and headers if the server accepts them."""
+        self._write = self._start(*args, **kwargs)
+        try:
+            status = kwargs["status"] if "status" in kwargs else args[0]
+            headers = args[1] if len(args) > 1 else kwargs.get("headers", ())
+            self.responded(int(status[:3]), headers, (status, headers))
+        except Exception as problem:
+            self.server.live.failed("wsgi.start_response", problem)
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        """Write to the client at once, as old applications do."""
+        written = self._write(data)
+        self.begun()
+        self.sent += len(data)
+        return written
+
+    def follow(self, body: Any, environ: Environ) -> Any:
+        """Give what the server gets for the body that the application returned."""
+        kind = type(body)
+        if kind is list or kind is tuple:
+            if body:
+                self.begun()
+                self.sent += sum(map(len, body))
+            self.close()
+            return body
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(body, wrapper):
+            self.begun()
+            return self._follow_file(body)
+        return SizedBody(self, body) if hasattr(kind, "__len__") else Body(self, body)
+
+    def _follow_file(self, body: Any) -> Any:
+        """Follow a file that the server sends by itself if it recognizes its own wrapper: that can't be replaced."""
+        close = getattr(body, "close", None)
+
+        def closed() -> None:
+            try:
+                if close is not None:
+                    close()
+            finally:
+                self.close()
+
+        try:
+            body.close = closed
+        except (AttributeError, TypeError):
+            self.close()
+        return body
+
+
+class Body:
+    """What the server iterates in place of the application's body. Everything else is the body's own."""
+
+    __slots__ = ("_body", "_closing", "_exchange", "_next")
+
+    def __init__(self, exchange: WSGIExchange, body: Any) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._closing = getattr(body, "close", None)
+        self._next: Any = None
+
+    def __iter__(self) -> Body:
+        operation = self._exchange.operation
+        operation.attach()
+        try:
+            self._next = iter(self._body).__next__
+        except BaseException as error:
+            self._exchange.close(error)
+            raise
+        finally:
+            operation.detach()
+        return self
+
+    def __next__(self) -> Any:
+        exchange = self._exchange
+        operation = exchange.operation
+        advance = self._next or self._body.__next__
+        operation.attach()
+        try:
+            chunk = advance()
+        except StopIteration:
+            if self._closing is None:
+                exchange.close()
+            raise
+        except BaseException as error:
+            exchange.close(error)
+            raise
+        finally:
+            operation.detach()
+        if chunk:
+            exchange.begun()
+            exchange.sent += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the application's body, and end the span."""
+        exchange = self._exchange
+        closing, self._closing = self._closing, None
+        if closing is None:
+            exchange.close()
+            return
+        operation = exchange.operation
+        operation.attach()
+        try:
+            closing()
+        except BaseException as error:
+            exchange.close(error)
+            raise
+        else:
+            exchange.close()
+        finally:
+            operation.detach()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def __del__(self) -> None:
+        # A server that lets go of a body without closing it: the span ends all the same.
+        self._exchange.close()
+
+
+class SizedBody(Body):
+    """The same of a body that tells how many chunks it has: servers derive `Content-Length` from that."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+
+def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
+    """Begin the exchange of a request; None where there is to be none."""
+    try:
+        get = environ.get
+        path = get("PATH_INFO", "")
+        root = get("SCRIPT_NAME")
+        if root:
+            path = root + path
+        if not path.isascii():
+            path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+        port = get("REMOTE_PORT")
+        exchange = server.open(
+            get("REQUEST_METHOD", "GET"),
+            get("wsgi.url_scheme", "http"),
+            path,
+            get("QUERY_STRING", ""),
+            VERSIONS.get(get("SERVER_PROTOCOL", ""), ""),
+            environ,
+            environ,
+            (get("REMOTE_ADDR"), int(port) if port else None),
+            (get("SERVER_NAME"), int(get("SERVER_PORT") or 0)) if "HTTP_HOST" not in environ else None,
+            environ,
+        )
+        if exchange is not None and server.request_headers:
+            server.capture(exchange, environ_headers(environ))
+        return exchange
+    except Exception as problem:
+        server.live.failed("wsgi.begin", problem)
+        return None
+
+
+def serve(
+    server: HTTPServer,
+    application: Callable[..., Any],
+    environ: Environ,
+    start_response: Callable[..., Any],
+    find_route: FindRoute | None = None,
+) -> Any:
+    """Call an application, inside of an exchange.
+
+    Args:
+        server: Of the library that calls.
+        application: The application itself.
+        environ: Of the request.
+        start_response: The server's.
+        find_route: Finds the template of the route in the environ once the application has run.
+    """
+    exchange: Any = environ.get(KEY)
+    if exchange is not None and (exchange.gone or not exchange.operation.closed):
+        exchange.join(server, find_route, environ)
+        return application(environ, start_response)
+    exchange = begin(server, environ)
+    if exchange is None:
+        return application(environ, start_response)
+    environ[KEY] = exchange
+    exchange.find_route = find_route
+    exchange.scene = environ
+    exchange._start = start_response
+    operation = exchange.operation
+    operation.attach()
+    try:
+        body = application(environ, exchange)
+    except BaseException as error:
+        exchange.close(error)
+        raise
+    finally:
+        operation.detach()
+    return exchange.follow(body, environ)
+
+
+def note(environ: Environ, error: BaseException) -> None:
+    """Remember an exception that a framework makes a response of."""
+    exchange = environ.get(KEY)
+    if exchange is not None:
+        exchange.note(error)
+
+
+# ---- patches ---------------------------------------------------------------------------------------------
+
+
+class Application:
+    """An application that a server was given, instrumented. It is what it was in every other respect."""
+
+    __slots__ = ("__weakref__", "_application", "_server")
+
+    def __init__(self, server: HTTPServer, application: Callable[..., Any]) -> None:
+        self._server = server
+        self._application = application
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Any:
+        return serve(self._server, self._application, environ, start_response)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._application, name)
+
+
+class WSGIMethod(Patch):
+    """Instruments the applications of a framework: the target is called as `target(self, environ, start_response)`."""
+
+    def __init__(self, target: str, find_route: FindRoute | None = None, *, optional: bool = False) -> None:
+        """
+        Args:
+            target: The method that is the application.
+            find_route: Finds the template of the route in the environ once the method has run.
+            optional: The target is missing in some supported versions.
+        """
+        super().__init__(target, optional=optional)
+        self.find_route = find_route
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper."""
+        server = HTTPServer(live, KEYS, WSGIExchange)
+        find_route = self.find_route
+
+        @wraps(original)
+        def call(self: Any, environ: Environ, start_response: Callable[..., Any]) -> Any:
+            return serve(server, MethodType(original, self), environ, start_response, find_route)
+
+        return call
+
+
+class WSGIArgument(Patch):
+    """Instruments the application that a server is given as an argument."""
+
+    def __init__(self, target: str, position: int, name: str, *, optional: bool = True) -> None:
+        """
+        Args:
+            target: The function or method that gets the application.
+            position: Which argument the application is; the instance of a method doesn't count.
+            name: Name of that argument.
+            optional: The target is missing in some supported versions.
+        """
+        super().__init__(target, optional=optional)
+        self.position = position
+        self.name = name
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper."""
+        server = HTTPServer(live, KEYS, WSGIExchange)
+        at, name = self.position + bound, self.name
+
+        @wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if len(args) > at:
+                args = (*args[:at], instrumented(server, args[at]), *args[at + 1 :])
+            elif name in kwargs:
+                kwargs[name] = instrumented(server, kwargs[name])
+            return original(*args, **kwargs)
+
+        return call
+
+
+class WSGIAttribute(Patch):
+    """Instruments the application that a server's object holds in an attribute once the target has run."""
+
+    def __init__(
+        self, target: str, attribute: str, only: Callable[[Any], bool] | None = None, *, optional: bool = True
+    ) -> None:
+        """
+        Args:
+            target: The method that loads the application.
+            attribute: Where it puts it.
+            only: Whether an object of the class gets applications of this interface at all.
+            optional: The target is missing in some supported versions.
+        """
+        super().__init__(target, optional=optional)
+        self.attribute = attribute
+        self.only = only
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper."""
+        server = HTTPServer(live, KEYS, WSGIExchange)
+        attribute, only = self.attribute, self.only
+
+        @wraps(original)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            returned = original(self, *args, **kwargs)
+            application = getattr(self, attribute, None)
+            if application is not None and (only is None or only(self)):
+                setattr(self, attribute, instrumented(server, application))
+            return returned
+
+        return call
+
+
+def instrumented(server: HTTPServer, application: Any) -> Any:
+    """Instrument an application, once."""
+    if type(application) is Application or not callable(application) or not server.live.on:
+        return application
+    return Application(server, application)
