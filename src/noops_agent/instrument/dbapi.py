@@ -1,8 +1,8 @@
 """What drivers of PEP 249 have in common: what their calls mean, and connections that are written in C.
 
-`Driver` describes the calls of cursors. `Targets` keeps what is known of each connection. `Factory` is for drivers whose
-classes can't be patched: connections and cursors are then made of subclasses, so that they pass every check for the type
-that a driver makes in C (`backup(target)`, `register_type(obj, connection)`), which no proxy does.
+`Driver` describes the calls of cursors. `Targets` keeps what is known of each connection. `Factory` is for drivers
+whose classes can't be patched: connections and cursors are then made of subclasses, so that they pass every check for
+the type that a driver makes in C (`backup(target)`, `register_type(obj, connection)`), which no proxy does.
 
 A statement makes a span where it is sent: `execute`, `executemany`, `executescript`, `callproc`, `COPY`. Connecting,
 fetching, committing and rolling back make none: the conventions describe operations, and a program's own transactions
@@ -14,12 +14,15 @@ Source: OpenTelemetry semantic conventions 1.44, docs/db/database-spans.md; PEP 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from opentelemetry.trace import SpanKind
 
+from .._signals.context import suppress
 from . import db
 from .hook import Hook
 from .model import Args, Call, Kwargs
@@ -73,7 +76,33 @@ class Targets:
         return shared
 
 
+def mysql(server: Any) -> str:
+    """Tell `db.system.name` by the version that a server of MySQL's protocol gave when it was connected to."""
+    return db.MARIADB if "mariadb" in str(server).lower() else db.MYSQL
+
+
+def sqlite(path: Any) -> Shared:
+    """Give the shared attributes of an SQLite database, by its path or URI as the program gave it."""
+    name = os.fsdecode(path)
+    if name.startswith("file:"):
+        name = name[5:].partition("?")[0]  # what follows may hold keys
+    return db.connection(db.SQLITE, name)
+
+
 # ---- what calls mean -------------------------------------------------------------------------------------
+
+STATEMENTS = ("query", "sql", "operation", "command", "statement", "sql_script")
+"""What drivers call the parameter that holds a statement."""
+ROWS = ("args", "params_seq", "vars_list", "argslist", "seq_params", "parameters")
+"""What drivers call that of `executemany` that holds the sets of parameters."""
+
+
+def named(names: Sequence[str], kwargs: Kwargs) -> str:
+    """Give the first of *names* that a call uses; an empty string where it uses none."""
+    for name in names:
+        if name in kwargs:
+            return name
+    return ""
 
 
 class Driver:
@@ -84,22 +113,16 @@ class Driver:
         shared: Callable[[Any], Shared],
         fallback: Shared,
         *,
-        statement: str = "query",
-        rows: str = "args",
         text: Callable[[Any], Any] | None = None,
     ) -> None:
         """
         Args:
             shared: Gives the shared attributes of a cursor's connection; it may raise.
             fallback: Those of a connection that can't be read.
-            statement: Name of the parameter that holds a statement.
-            rows: Name of the parameter of `executemany` that holds the sets of parameters.
-            text: Turns statements that are no `str` into one; values in them become placeholders.
+            text: Turns statements that are neither `str` nor `bytes` into one; values in them become placeholders.
         """
         self.shared = shared
         self.fallback = fallback
-        self.statement = statement
-        self.rows = rows
         self.text = text
         self.comments = False
         """Statements carry the `traceparent` in a comment: the option `commenter`."""
@@ -108,7 +131,7 @@ class Driver:
 
     def execute(self, cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
         """Describe `execute(statement, ...)`."""
-        statement = args[0] if args else kwargs.get(self.statement)
+        statement = args[0] if args else kwargs.get(named(STATEMENTS, kwargs))
         shared = self.connected(cursor)
         call = db.query(shared["db.system.name"], self.readable(statement), shared)
         if self.comments:
@@ -116,9 +139,9 @@ class Driver:
         return call
 
     def executemany(self, cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
-        """Describe `executemany(statement, rows)`; rows that have no length are not counted, as that would use them up."""
-        statement = args[0] if args else kwargs.get(self.statement)
-        rows = args[1] if len(args) > 1 else kwargs.get(self.rows)
+        """Describe `executemany(statement, rows)`; rows without a length aren't counted: that would use them up."""
+        statement = args[0] if args else kwargs.get(named(STATEMENTS, kwargs))
+        rows: Any = args[1] if len(args) > 1 else kwargs.get(named(ROWS, kwargs))
         shared = self.connected(cursor)
         size = len(rows) if hasattr(rows, "__len__") else None
         return db.batch(shared["db.system.name"], self.readable(statement), shared, size)
@@ -172,7 +195,7 @@ class Driver:
             if args:
                 call.args = (commented, *args[1:])
             else:
-                call.kwargs = {**kwargs, self.statement: commented}
+                call.kwargs = {**kwargs, named(STATEMENTS, kwargs): commented}
 
         call.inject = write
 
@@ -207,47 +230,53 @@ class Driver:
         return undo
 
 
-def parts(statement: Any) -> str:
+def composed(statement: Any) -> str | None:
     """Write a composed statement of psycopg or psycopg2: its identifiers in full, its values as placeholders.
 
     The drivers' own `as_string` would write the values too, and take a connection and much longer for it.
     """
-    kind = type(statement).__name__
+    if hasattr(statement, "as_string") or hasattr(statement, "interpolations"):
+        return _written(statement)
+    return None
+
+
+def _written(part: Any) -> str:
+    kind = type(part).__name__
+    content: Any = getattr(part, "_obj", None) or getattr(part, "_wrapped", "")
     if kind == "Composed":
-        return "".join(map(parts, getattr(statement, "_obj", None) or statement._wrapped))
+        return "".join(map(_written, content))
     if kind == "SQL":
-        return str(_content(statement))
+        return str(content)
     if kind == "Identifier":
-        names = _content(statement)
-        return ".".join('"' + name.replace('"', '""') + '"' for name in ([names] if isinstance(names, str) else names))
-    if hasattr(statement, "interpolations"):
-        return _template(statement)
+        return ".".join(map(_quoted, (content,) if isinstance(content, str) else content))
+    if hasattr(part, "interpolations"):
+        return "".join(map(_interpolated, part))
     return "%s"
 
 
-def _content(part: Any) -> Any:
-    return part._obj if hasattr(part, "_obj") else part._wrapped
+def _interpolated(item: Any) -> str:
+    """Write a piece of a template string (PEP 750), as psycopg 3.3 understands it."""
+    if isinstance(item, str):
+        return item
+    if item.format_spec == "i" and isinstance(item.value, str):
+        return _quoted(item.value)
+    return _written(item.value)
 
 
-def _template(template: Any) -> str:
-    """Write a template string (PEP 750): nested statements and identifiers in full, values as placeholders."""
-    texts = []
-    for item in template:
-        if isinstance(item, str):
-            texts.append(item)
-        elif hasattr(item.value, "interpolations") or type(item.value).__name__ in ("SQL", "Composed", "Identifier"):
-            texts.append(parts(item.value))
-        elif item.format_spec == "i":
-            texts.append('"' + str(item.value).replace('"', '""') + '"')
-        else:
-            texts.append("%s")
-    return "".join(texts)
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+async def quieted(coroutine: Any) -> Any:
+    """Run a coroutine that a plain function has made with all instrumentation suppressed."""
+    with suppress():
+        return await coroutine
 
 
 # ---- classes written in C --------------------------------------------------------------------------------
 
 MOST_CLASSES = 100
-"""Classes of a program's own that are kept subclassed; a program that makes them without end must not fill the memory."""
+"""Classes of a program's own that are kept subclassed: one that makes them without end must not fill the memory."""
 
 
 class Parameter:
@@ -323,7 +352,7 @@ class Native:
 
 
 class Family:
-    """The subclasses that one enabled library makes of a driver's classes, and of a program's own subclasses of them."""
+    """The subclasses that one enabled library makes of a driver's classes, and of a program's own ones."""
 
     def __init__(self, native: Native, live: Live) -> None:
         self.native = native
@@ -421,6 +450,23 @@ def shared_of(cursor: Any) -> Shared:
     return shared
 
 
+_unobserved: ContextVar[bool] = ContextVar("noops_unobserved", default=False)
+
+
+def unobserved(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a function connect without being observed: for a driver upon a driver, which describes the calls itself."""
+
+    @functools.wraps(connect)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        token = _unobserved.set(True)
+        try:
+            return connect(*args, **kwargs)
+        finally:
+            _unobserved.reset(token)
+
+    return plain
+
+
 class Factory(Patch):
     """Has the connections that a function of a driver makes be of a class that is observed."""
 
@@ -449,7 +495,7 @@ class Factory(Patch):
 
         @functools.wraps(original)
         def connect(*args: Any, **kwargs: Any) -> Any:
-            if live.on:
+            if live.on and not _unobserved.get():
                 try:
                     kind = native.connecting.given(args, kwargs) or native.connection
                     args, kwargs = native.connecting.replaced(family.connection(kind), args, kwargs)

@@ -134,11 +134,12 @@ def text_of(value: Any) -> str:
 
 
 def described(method: Any, target: Any, metadata: Any) -> Call | None:
-    """Say what a client's call means; its headers are in `call.state`."""
+    """Say what a client's call means; its state is the metadata that it is to be made with."""
     facts = method_facts(method, target)
     if facts is None:
         return None
-    return Call(facts[METHOD], facts.copy(), inject=Headers(metadata))
+    headers = Headers(metadata)
+    return Call(facts[METHOD], facts.copy(), inject=headers, state=headers.pairs)
 
 
 def refusal(call: Call, error: BaseException) -> Attributes | None:

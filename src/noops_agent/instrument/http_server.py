@@ -63,6 +63,9 @@ TIME_TO_FIRST_BYTE = "http.response.time_to_first_byte"
 """Seconds from the beginning of the request to the first byte of its response. The conventions have no name for it;
 this one is shaped like `gen_ai.response.time_to_first_chunk`."""
 
+KEY = "noops.exchange"
+"""Where libraries inside the one that opened an exchange find it: in the environ, or the scope, of the request."""
+
 MAX_HEADER = 512
 """Longest header of a proxy that is read, in characters; what is longer was made to be a burden."""
 MAX_KINDS = 128
@@ -301,6 +304,7 @@ class Exchange:
         "_guest",
         "_headers",
         "_kind",
+        "_home",
         "_length",
         "_response",
         "find_route",
@@ -336,9 +340,15 @@ class Exchange:
         self._first_byte = 0.0
         self._guest: HTTPServer | None = None
         self._headers: dict[str, Any] | None = None
+        self._home: dict[str, Any] | None = None
         self._length: int | None = None
         self._response: Any = None
         self._began = perf_counter()
+
+    def enter(self, home: dict[str, Any]) -> None:
+        """Be found in an environ or scope until the exchange ends."""
+        home[KEY] = self
+        self._home = self.scene = home
 
     def count(self, counter: Any) -> None:
         """Count the request among the active ones until it ends."""
@@ -357,6 +367,8 @@ class Exchange:
             excluded = guest.excluded
             if excluded is not None and excluded(url_of(self.operation.call.attributes)):
                 self.discard()
+                return False
+            if self.operation.closed:
                 return False
             if find_route is not None:
                 self.find_route = find_route
@@ -440,7 +452,7 @@ class Exchange:
             ending["http.response.status_code"] = status
             if status >= 500:
                 ending["error.type"] = str(status)
-        if self.route is None and self.find_route is not None:
+        if self.find_route is not None:
             self.routed(self.find_route(self.scene))
         if self.route is not None:
             ending["http.route"] = self.route
@@ -462,20 +474,40 @@ class Exchange:
             guest.options.response_hook(self.operation.span, self.scene, self._response)
 
     def discard(self) -> None:
-        """End the exchange without a trace of it."""
+        """End the exchange without a trace of it; who looks for it finds that the request is to be left alone."""
         operation = self.operation
         if not operation.closed:
             operation.closed = True
             operation.detach()
+            home = self._home
             self._forget()
+            if home is not None:
+                home[KEY] = LEFT_ALONE
 
     def _forget(self) -> None:
         """Let go of what would keep the request alive in a cycle, and count it out."""
         self.operation.call.request = None
+        home, self._home = self._home, None
+        if home is not None:
+            home.pop(KEY, None)
         self.scene = self._error = self._response = None
         active, self._active = self._active, None
         if active is not None:
             active.add(-1, self._kind.labels)
+
+
+class LeftAlone:
+    """Stands where an exchange would be, in a request that a library inside has excluded."""
+
+    def join(self, *anything: Any) -> bool:
+        """There is nothing to take part in."""
+        return False
+
+    def note(self, error: BaseException) -> None:
+        """Nothing is noted."""
+
+
+LEFT_ALONE = LeftAlone()
 
 
 # ---- values of headers -----------------------------------------------------------------------------------

@@ -425,3 +425,33 @@ def dwell(sent_at: int) -> float:
     """Give the seconds since *sent_at* (nanoseconds since the epoch); 0 for the future."""
     passed = time.time_ns() - sent_at
     return passed / 1e9 if passed > 0 else 0.0
+
+
+# ---- AMQP ------------------------------------------------------------------------------------------------
+# Source: docs/messaging/rabbitmq.md, for the three libraries that speak AMQP 0-9-1.
+
+RABBITMQ = "rabbitmq"
+ROUTING_KEY = "messaging.rabbitmq.destination.routing_key"
+DELIVERY_TAG = "messaging.rabbitmq.message.delivery_tag"
+GENERATED = "amq.gen"
+"""What the names begin with that RabbitMQ makes up; told in place of them."""
+
+
+@lru_cache(maxsize=2048)
+def amqp_destination(exchange: str, routing_key: str, queue: str = "") -> tuple[str, bool]:
+    """Name the destination, and say whether its name was made up by the broker.
+
+    Producers name exchange and routing key, consumers the queue too; what is empty or said already is left out.
+    """
+    made_up = queue.startswith(GENERATED) or (not queue and routing_key.startswith(GENERATED))
+    parts = [GENERATED if part.startswith(GENERATED) else part for part in (exchange, routing_key, queue)]
+    told = list(dict.fromkeys(part for part in parts if part))
+    return ":".join(told) or "amq.default", made_up
+
+
+def amqp_time(timestamp: Any) -> int | None:
+    """Read the `timestamp` property, seconds since the epoch or a date, in nanoseconds; None where there is none."""
+    if timestamp is None:
+        return None
+    seconds = timestamp.timestamp() if hasattr(timestamp, "timestamp") else timestamp
+    return int(seconds * 1_000_000_000) if isinstance(seconds, (int, float)) else None

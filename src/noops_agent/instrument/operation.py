@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import context as context_api
+from opentelemetry.context.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from .. import _core
@@ -71,7 +73,7 @@ def speaks(bit: int) -> bool:
 class Operation:
     """One call from its beginning to its end. Nothing in here raises into the caller."""
 
-    __slots__ = ("_attached", "_began", "_bit", "_duration", "_layers", "_live", "call", "closed", "recording", "span")
+    __slots__ = ("_attached", "_began", "_bit", "_brought", "_duration", "_layers", "_live", "call", "closed", "recording", "span")
 
     def __init__(self, live: Live, call: Call, kind: Any, duration: Duration | None, bit: int) -> None:
         self.call = call
@@ -80,6 +82,7 @@ class Operation:
         self._duration = duration
         self._attached: Any = None
         self._layers: Any = None
+        self._brought: Any = None
         # A server or consumer begins anew: what it calls is not part of the call that reached it in this process.
         kind = call.kind or kind
         self._bit = -1 if kind is SpanKind.SERVER or kind is SpanKind.CONSUMER else bit
@@ -104,6 +107,9 @@ class Operation:
         bit = self._bit
         if bit:
             self._layers = _layers.set(0 if bit == -1 else _layers.get() | bit)
+        parent = self.call.parent
+        if parent is not None and len(parent) > 1:  # it brought baggage
+            self._brought = context_api.attach(Context({**context_api.get_current(), **parent}))
         attached = self._attached = Attachment(self.span)
         attached.__enter__()
 
@@ -112,6 +118,12 @@ class Operation:
         attached, self._attached = self._attached, None
         if attached is not None:
             attached.__exit__()
+        brought, self._brought = self._brought, None
+        if brought is not None:
+            try:
+                context_api._RUNTIME_CONTEXT.detach(brought)
+            except ValueError:
+                pass
         token, self._layers = self._layers, None
         if token is not None:
             try:

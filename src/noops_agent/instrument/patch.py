@@ -76,18 +76,15 @@ class Patch:
             return self.make(live, original, method)
         if not callable(original) and not hasattr(original, "__get__"):
             raise AttributeError(f"{self.target} is not callable")
-        return proxied(self, live, original)
+        return proxied(self.make(live, original, method), original, method)
 
 
-def proxied(patch: Patch, live: Live, original: Any) -> Any:
+def proxied(made: Wrapper, original: Any, method: bool) -> Any:
     """Make a proxy of a builtin, or of an object that can be called."""
     import wrapt  # costs as much as our whole start, and few targets need it
 
     def call(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        if instance is None:
-            return alone(*args, **kwargs)
-        return bound(instance, *args, **kwargs)
+        # A bound method has an instance too, which is none of the arguments that it is called with.
+        return made(instance, *args, **kwargs) if method and instance is not None else made(*args, **kwargs)
 
-    alone = patch.make(live, original, False)
-    bound = patch.make(live, original, True)
     return wrapt.FunctionWrapper(original, call)

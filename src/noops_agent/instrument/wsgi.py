@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
 
-from .http_server import Exchange, HTTPServer, Keys
+from .http_server import KEY, Exchange, HTTPServer, Keys, whole
 from .patch import Patch, Wrapper
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 Environ = dict[str, Any]
 FindRoute = Callable[[Environ], "str | None"]
-
-KEY = "noops.exchange"
-"""Where the exchange is found in an environ or scope."""
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/1.0": "1.0", "HTTP/2": "2", "HTTP/2.0": "2", "HTTP/3": "3", "HTTP/3.0": "3"}
 """Value of `SERVER_PROTOCOL` -> `network.protocol.version`."""
@@ -91,17 +88,14 @@ class WSGIExchange(Exchange):
     def write(self, data: bytes) -> object:
         """Write to the client at once, as old applications do."""
         written = self._write(data)
-        self.begun()
-        self.sent += len(data)
+        self._add((data,))
         return written
 
     def follow(self, body: Any, environ: Environ) -> Any:
         """Give what the server gets for the body that the application returned."""
         kind = type(body)
         if kind is list or kind is tuple:
-            if body:
-                self.begun()
-                self.sent += sum(map(len, body))
+            self._add(body)
             self.close()
             return body
         wrapper = environ.get("wsgi.file_wrapper")
@@ -109,6 +103,14 @@ class WSGIExchange(Exchange):
             self.begun()
             return self._follow_file(body)
         return SizedBody(self, body) if hasattr(kind, "__len__") else Body(self, body)
+
+    def _add(self, chunks: Any) -> None:
+        try:
+            if chunks:
+                self.begun()
+                self.sent += sum(map(len, chunks))
+        except Exception as problem:  # what they are is between the application and the server
+            self.server.live.failed("wsgi.body", problem)
 
     def _follow_file(self, body: Any) -> Any:
         """Follow a file that the server sends by itself if it recognizes its own wrapper: that can't be replaced."""
@@ -140,10 +142,14 @@ class Body:
         self._next: Any = None
 
     def __iter__(self) -> Body:
+        body = self._body
+        if hasattr(type(body), "__next__"):
+            self._next = iter(body).__next__  # itself, as a rule
+            return self
         operation = self._exchange.operation
         operation.attach()
         try:
-            self._next = iter(self._body).__next__
+            self._next = iter(body).__next__
         except BaseException as error:
             self._exchange.close(error)
             raise
@@ -167,9 +173,12 @@ class Body:
             raise
         finally:
             operation.detach()
-        if chunk:
-            exchange.begun()
-            exchange.sent += len(chunk)
+        if type(chunk) is bytes:
+            if chunk:
+                exchange.begun()
+                exchange.sent += len(chunk)
+        else:
+            exchange._add((chunk,))
         return chunk
 
     def close(self) -> None:
@@ -227,8 +236,8 @@ def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
             VERSIONS.get(get("SERVER_PROTOCOL", ""), ""),
             environ,
             environ,
-            (get("REMOTE_ADDR"), int(port) if port else None),
-            (get("SERVER_NAME"), int(get("SERVER_PORT") or 0)) if "HTTP_HOST" not in environ else None,
+            (get("REMOTE_ADDR"), whole(port) if port else None),
+            (get("SERVER_NAME"), whole(get("SERVER_PORT", ""))) if "HTTP_HOST" not in environ else None,
             environ,
         )
         if exchange is not None and server.request_headers:
@@ -255,16 +264,15 @@ def serve(
         start_response: The server's.
         find_route: Finds the template of the route in the environ once the application has run.
     """
-    exchange: Any = environ.get(KEY)
-    if exchange is not None and (exchange.gone or not exchange.operation.closed):
-        exchange.join(server, find_route, environ)
+    outer = environ.get(KEY)
+    if outer is not None:
+        outer.join(server, find_route, environ)
         return application(environ, start_response)
-    exchange = begin(server, environ)
+    exchange: Any = begin(server, environ)
     if exchange is None:
         return application(environ, start_response)
-    environ[KEY] = exchange
+    exchange.enter(environ)
     exchange.find_route = find_route
-    exchange.scene = environ
     exchange._start = start_response
     operation = exchange.operation
     operation.attach()

@@ -1,0 +1,343 @@
+"""One suite over all integrations: what each of them owes to the program that it is a guest in."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import inspect
+import pickle
+import pkgutil
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+
+import noops_agent
+from noops_agent.instrument import Hook, Instrumentation, Patch, registry
+from noops_instrumentation import LIBRARIES
+from tests.conftest import Never
+
+from . import cases
+from .cases import Case
+from .conftest import Seen, observe
+
+CASE_FILES = sorted(module.name for module in pkgutil.iter_modules(cases.__path__))
+
+
+def integration(library: str) -> Instrumentation:
+    """Load an integration; skip where its library is not installed."""
+    for trigger in LIBRARIES[library]:
+        try:
+            importlib.import_module(trigger)
+        except ImportError:
+            continue
+        found = registry.find(library)
+        assert found is not None
+        return found
+    pytest.skip(f"no library that {library} instruments is installed: pip install -e '.[test]'")
+
+
+def target_of(patch: Patch) -> tuple[Any, str, Any]:
+    """Find a target: its owner, its name, and what stands there."""
+    owner: Any = importlib.import_module(patch.module)
+    *path, name = patch.path.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    return owner, name, inspect.getattr_static(owner, name)
+
+
+def targets(found: Instrumentation) -> Iterator[tuple[Patch, Any, str, Any]]:
+    """Walk the targets that this version of the library has."""
+    for patch in found.hooks:
+        try:
+            yield patch, *target_of(patch)
+        except (ImportError, AttributeError):
+            if not patch.optional:
+                importlib.import_module(patch.module)
+
+
+# ---- every integration: patching -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_file_declares_the_library_that_it_is_named_for(library: str) -> None:
+    """The index, the file and the name that users switch it off by are one."""
+    assert integration(library).library == library
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_everything_is_patched_and_everything_is_undone_twice(library: str) -> None:
+    """Patch, undo, patch again: each target is found, and afterwards the very objects from before are back."""
+    found = integration(library)
+    before = [(owner, name, original) for _, owner, name, original in targets(found)]
+    for _ in range(2):
+        handle = registry.enable(library)
+        try:
+            report = handle.report()
+            assert report.state in (registry.PATCHED, registry.WAITING), report
+            changed = [inspect.getattr_static(owner, name) is not original for owner, name, original in before]
+            assert all(changed)
+        finally:
+            handle.disable()
+        for owner, name, original in before:
+            assert inspect.getattr_static(owner, name) is original
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_wrapped_callable_keeps_kind_signature_and_name(library: str) -> None:
+    """What inspects, documents or pickles the callable finds what it would have found."""
+    found = integration(library)
+    before = list(targets(found))
+    kinds = [described(original) for _, _, _, original in before]
+    handle = registry.enable(library)
+    try:
+        for (patch, owner, name, _), kind in zip(before, kinds, strict=True):
+            assert described(inspect.getattr_static(owner, name)) == kind, patch.target
+    finally:
+        handle.disable()
+
+
+def described(raw: Any) -> tuple[Any, ...]:
+    """Everything about a callable that others may ask for."""
+    function = getattr(raw, "__func__", raw)
+    try:
+        signature: Any = inspect.signature(function)
+    except (TypeError, ValueError):
+        signature = None
+    return (
+        isinstance(raw, staticmethod),
+        isinstance(raw, classmethod),
+        isinstance(function, FunctionType),
+        inspect.iscoroutinefunction(function),
+        inspect.isgeneratorfunction(function),
+        inspect.isasyncgenfunction(function),
+        str(signature),
+        getattr(function, "__name__", None),
+        getattr(function, "__qualname__", None),
+        getattr(function, "__module__", None),
+        getattr(function, "__doc__", None),
+    )
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_wrapped_module_function_is_pickled_by_its_name(library: str) -> None:
+    """Multiprocessing and task queues send functions so."""
+    found = integration(library)
+    functions = [(owner, name) for patch, owner, name, _ in targets(found) if not isinstance(owner, type)]
+    handle = registry.enable(library)
+    try:
+        for owner, name in functions:
+            function = getattr(owner, name)
+            if getattr(sys.modules.get(function.__module__), function.__qualname__, None) is function:
+                assert pickle.loads(pickle.dumps(function)) is function
+    finally:
+        handle.disable()
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_an_integration_stays_within_its_room(library: str) -> None:
+    """A description awaits nothing, catches nothing and logs nothing: that is the contract's."""
+    found = integration(library)
+    source = inspect.getsource(sys.modules[f"noops_instrumentation.{found.library}"])
+    for word in ("await ", "try:", "import logging", "start_span"):
+        assert word not in source or (library == "logging" and word == "import logging"), word
+
+
+# ---- every library with a case: calls --------------------------------------------------------------------
+
+
+@contextmanager
+def opened(name: str) -> Iterator[list[Case]]:
+    """Open the cases of a file."""
+    with importlib.import_module(f"{cases.__name__}.{name}").cases() as found:
+        yield found
+
+
+def spans_of(seen: Seen, case: Case) -> list[Any]:
+    """The spans that a library made, without those of others."""
+    scope = f"noops_instrumentation.{case.library}"
+    return [span for span in seen.spans if span.instrumentation_scope.name == scope]
+
+
+def run(case: Case) -> None:
+    """Make a case's call, in whatever flavour it has."""
+    if case.call is not None:
+        case.call()
+    else:
+        assert case.acall is not None
+        asyncio.run(case.acall())  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=CASE_FILES)
+def all_cases(request: pytest.FixtureRequest) -> Iterator[list[Case]]:
+    """The cases of each library in turn."""
+    with opened(request.param) as found:
+        yield found
+
+
+def test_a_call_makes_its_spans_under_the_span_that_is_current(all_cases: list[Case]) -> None:
+    """And afterwards that one is current again."""
+    for case in all_cases:
+        with observe(case.library) as seen:
+            with seen.tracer.start_as_current_span("parent") as parent:
+                run(case)
+                assert trace.get_current_span() is parent
+            made = spans_of(seen, case)
+            assert len(made) == case.spans, (case.name, [span.name for span in seen.spans])
+            assert {span.context.trace_id for span in made} == {parent.get_span_context().trace_id}
+            outer = {parent.get_span_context().span_id, *(span.context.span_id for span in seen.spans)}
+            assert all(span.parent.span_id in outer for span in made)
+
+
+def test_sync_equals_async(all_cases: list[Case]) -> None:
+    """Both flavours of a call are told alike."""
+    for case in all_cases:
+        if case.call is None or case.acall is None:
+            continue
+        told = []
+        for flavour in (case._replace(acall=None), case._replace(call=None)):
+            with observe(case.library) as seen:
+                run(flavour)
+            told.append([(span.name, span.kind, sorted(span.attributes)) for span in spans_of(seen, case)])
+        assert told[0] == told[1], case.name
+
+
+def test_suppressed_calls_make_nothing(all_cases: list[Case]) -> None:
+    """Neither a span nor a measurement."""
+    for case in all_cases:
+        with observe(case.library) as seen:
+            with noops_agent.suppress():
+                run(case)
+            assert spans_of(seen, case) == []
+            assert durations(seen) == 0
+
+
+def test_excluded_calls_make_nothing(all_cases: list[Case]) -> None:
+    """`excluded_urls` leaves out requests whose URL matches."""
+    for case in all_cases:
+        if case.excluded:
+            with observe(case.library, excluded_urls=case.excluded) as seen:
+                run(case)
+                assert spans_of(seen, case) == []
+                assert durations(seen) == 0
+
+
+def durations(seen: Seen) -> int:
+    """How many durations were measured."""
+    return sum(
+        point.count for name, points in seen.metrics().items() if "duration" in name for point in points
+    )
+
+
+def test_calls_that_are_not_sampled_are_measured_all_the_same(all_cases: list[Case]) -> None:
+    """Metrics come from all calls."""
+    for case in all_cases:
+        with observe(case.library) as seen:
+            run(case)
+            sampled = durations(seen)
+        with observe(case.library, sampler=Never()) as seen:
+            run(case)
+            assert seen.spans == []
+            assert durations(seen) == sampled
+
+
+def test_a_failure_of_ours_stays_inside_and_ends(all_cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A describer that raises costs the span and not the call; the third time it is left out for good."""
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("ours")
+
+    for case in all_cases:
+        hooks = [hook for hook in integration(case.library).hooks if isinstance(hook, Hook)]
+        for hook in hooks:
+            monkeypatch.setattr(hook, "describe", broken)
+        with observe(case.library):
+            for _ in range(4):
+                run(case)
+        monkeypatch.undo()
+
+
+def test_an_error_of_the_library_reaches_the_caller_and_its_span(all_cases: list[Case]) -> None:
+    """The same error as without us, and a span that names it."""
+    for case in all_cases:
+        if case.fails is None:
+            continue
+        with pytest.raises(Exception) as plain:  # noqa: B017 (each library has its own)
+            case.fails()
+        with observe(case.library) as seen:
+            with pytest.raises(type(plain.value)):
+                case.fails()
+            failed = [span for span in spans_of(seen, case) if "error.type" in span.attributes]
+            assert failed, case.name
+            assert failed[-1].status.status_code is trace.StatusCode.ERROR
+
+
+def test_tasks_that_run_at_once_do_not_mix(all_cases: list[Case]) -> None:
+    """Each call is under the span of its own task."""
+    for case in all_cases:
+        if case.acall is None:
+            continue
+        with observe(case.library) as seen:
+
+            async def one(number: int, case: Case = case, seen: Seen = seen) -> int:
+                with seen.tracer.start_as_current_span(f"task {number}") as span:
+                    await asyncio.sleep(0)
+                    assert case.acall is not None
+                    await case.acall()
+                    assert trace.get_current_span() is span
+                    return int(span.get_span_context().trace_id)
+
+            async def all_of_them() -> list[int]:
+                return await asyncio.gather(*map(one, range(5)))
+
+            traces = asyncio.run(all_of_them())
+            made = [span.context.trace_id for span in spans_of(seen, case)]
+            assert sorted(made) == sorted(traces * case.spans)
+
+
+def test_nothing_is_retained(all_cases: list[Case]) -> None:
+    """Memory is flat over 10 000 calls, or over as many as a second has room for."""
+    for case in all_cases:
+        with observe(case.library, sampler=Never()):
+            repeat(case, case.many // 10)
+            gc.collect()
+            tracemalloc.start()
+            try:
+                repeat(case, case.many // 10)
+                gc.collect()
+                before = tracemalloc.get_traced_memory()[0]
+                made = repeat(case, case.many)
+                gc.collect()
+                grown = tracemalloc.get_traced_memory()[0] - before
+            finally:
+                tracemalloc.stop()
+        assert grown < 20_000 + 10 * made, (case.name, grown, made)
+
+
+def repeat(case: Case, many: int) -> int:
+    """Make a call many times, for a second at most; give how often."""
+    until = time.monotonic() + 1
+    if case.call is None:
+        return asyncio.run(arepeat(case, many, until))
+    for made in range(many):
+        case.call()
+        if time.monotonic() > until:
+            return made + 1
+    return many
+
+
+async def arepeat(case: Case, many: int, until: float) -> int:
+    """Do the same in one event loop."""
+    assert case.acall is not None
+    for made in range(many):
+        await case.acall()
+        if time.monotonic() > until:
+            return made + 1
+    return many
