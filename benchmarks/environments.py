@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,10 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "api": ("opentelemetry-api==1.45.*",),
     "sink": ("opentelemetry-proto==1.45.*", "msgpack"),
 }
-"""What each environment holds; `noops` holds this repository besides, installed as a user would have it."""
+"""What each environment holds."""
+
+OURS = ("noops", "calls")
+"""Those that hold this repository besides, installed as a user would have it."""
 
 SHOWN = (
     "noops_agent",
@@ -47,52 +51,56 @@ def python(name: str) -> str:
 
 
 def prepare(name: str) -> None:
-    """Make an environment, unless it is there and was made from the same requirements and sources.
+    """Make an environment, unless it is there; install this repository anew where its sources changed.
 
     Raises:
         subprocess.CalledProcessError: an installation failed; pip has said why.
     """
-    stamp = FOLDER / name / "made-from"
-    wanted = fingerprint(name)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
+    once(name, "made-from", digest(REQUIREMENTS[name]), lambda: make(name))
+    if name in OURS:
+        once(name, "sources", digest(*(path.read_bytes() for path in sources())), lambda: install_ours(name))
+
+
+def once(name: str, stamp: str, wanted: str, action: Callable[[], None]) -> None:
+    """Do what a stamp in the environment says has not been done."""
+    path = FOLDER / name / stamp
+    if not path.exists() or path.read_text() != wanted:
+        action()
+        path.write_text(wanted)
+
+
+def make(name: str) -> None:
+    """Make an environment with its requirements; ours come with those of this repository."""
     print(f"making .bench/{name} ...", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER / name], check=True)
-    if name == "noops":
-        install_ours()
+    if name in OURS:
+        install_ours(name, *REQUIREMENTS[name])
     else:
         install(name, *REQUIREMENTS[name])
-    stamp.write_text(wanted)
 
 
-def fingerprint(name: str) -> str:
+def digest(*what: object) -> str:
     """Digest of what an environment is made from."""
-    digest = hashlib.sha256(repr((sys.version, REQUIREMENTS[name])).encode())
-    if name == "noops":
-        for path in sources():
-            if path.name == "README.md":  # a full run writes into it
-                continue
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256(repr((sys.version, what)).encode()).hexdigest()
 
 
 def sources() -> list[Path]:
     """Files that our distribution is built from; what Cython or a compiler made is left out."""
     kinds = (".py", ".pyx", ".pyi", ".pxd", ".c", ".h", ".typed")
-    found = [ROOT / "pyproject.toml", ROOT / "README.md"]
+    found = [ROOT / "pyproject.toml"]
     for folder in ("src", "instrumentation"):
         found += sorted(path for path in (ROOT / folder).rglob("*") if path.suffix in kinds)
     return [path for path in found if path.is_file() and path.name != "native.c"]
 
 
-def install_ours() -> None:
+def install_ours(name: str, *more: str) -> None:
     """Install this repository from a copy, so that the build leaves nothing in the tree that is worked in."""
     with tempfile.TemporaryDirectory() as copy:
-        for path in sources():
+        for path in [*sources(), ROOT / "README.md"]:
             target = Path(copy) / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-        install("noops", copy, *REQUIREMENTS["noops"])
+        install(name, *(more or ("--force-reinstall", "--no-deps")), copy)
 
 
 def install(name: str, *what: str) -> None:

@@ -153,5 +153,6 @@ PEERS = {
     "noops-python": Peer("noops_agent, Python core", "noops", start_noops, {"NOOPS_CORE": "python"}),
     "api": Peer("API, no SDK", "api", start_api, {}),
     "sdk": Peer("opentelemetry-sdk", "sdk", start_sdk, {}),
+    "calls": Peer("calls of libraries", "calls", start_bare, {}),
     "ddtrace": Peer("ddtrace", "ddtrace", start_ddtrace, QUIET_DDTRACE),
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 import environments
 import export
+import instrumentation
 import latency
 import memory
 import report
@@ -31,6 +32,7 @@ QUESTIONS: dict[str, Callable[[Sink, bool], Answer]] = {
     "start": start.measure,
     "latency": latency.measure,
     "memory": memory.measure,
+    "instrumentation": instrumentation.measure,
 }
 
 
