@@ -22,7 +22,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "botocore": ("botocore.client",),
     "elasticsearch": ("elasticsearch", "elastic_transport"),
     "http_client": ("http.client",),
-    "httpx": ("httpx",),
+    "httpx": ("httpx", "httpx2"),
     "openai": ("openai",),
     "opensearch": ("opensearchpy",),
     "requests": ("requests.sessions",),
@@ -59,6 +59,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "jinja2": ("jinja2",),
     "logging": ("logging",),
     "multiprocessing": ("multiprocessing.process",),
+    "subprocess": ("subprocess",),
     "threading": ("threading",),
 }
 """Name of a file -> the modules after whose import it is loaded. A file is loaded once one of them is there."""

@@ -1,7 +1,7 @@
 """PostgreSQL by psycopg2, whose connections and cursors are written in C.
 
-`db.namespace` is the database that the connection was made to. `execute_values` and `execute_batch` are one span each, of
-the statement as the program wrote it: the statements that they send have the values in them.
+`db.namespace` is the database that the connection was made to. `execute_values` and `execute_batch` are one span each,
+of the statement as the program wrote it: the statements that they send have the values in them.
 
 A program that binds `connect` itself (`from psycopg2 import connect`) before the agent is there keeps it as it was; so
 do connections that a `connection_factory` makes that is no class, and replication connections.
@@ -16,15 +16,14 @@ from typing import Any
 from psycopg2 import extensions
 
 from noops_agent.instrument import Args, Call, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, parts, shared_of
+from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, composed, shared_of
 
 UNKNOWN = db.connection(db.POSTGRESQL)
 
 
 def _shared(connection: Any, args: Args, kwargs: Kwargs) -> Shared:
-    known = connection.get_dsn_parameters()  # libpq's own, without the password
-    address = known.get("host") or known.get("hostaddr")
-    return db.connection(db.POSTGRESQL, known.get("dbname"), address, known.get("port"))
+    known = connection.info
+    return db.connection(db.POSTGRESQL, known.dbname, known.host, known.port)
 
 
 def _copy_from(cursor: Any, args: Args, kwargs: Kwargs) -> Call:
@@ -36,13 +35,13 @@ def _pages(_: Any, args: Args, kwargs: Kwargs) -> Call | None:
     return DRIVER.executemany(cursor, args[1:], kwargs)
 
 
-DRIVER = Driver(shared_of, UNKNOWN, rows="argslist", text=parts)
+DRIVER = Driver(shared_of, UNKNOWN, text=composed)
 CURSOR = "psycopg2.extensions:cursor"
 NATIVE = Native(
     extensions.connection,
     extensions.cursor,
-    connecting=Parameter("connection_factory", 1, absent=(None,)),
-    opening=Parameter("cursor_factory", 1, absent=(None,)),
+    connecting=Parameter("connection_factory", 1, optional=True),
+    opening=Parameter("cursor_factory", 1, optional=True),
     cursors=lambda connection: connection.cursor_factory or extensions.cursor,
     shared=_shared,
     fallback=UNKNOWN,

@@ -23,15 +23,14 @@ from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrum
 from noops_agent.instrument.db import OPERATION_DURATION
 
 _DEFAULT_PORT = 27017
-_DRIVERS_OWN = frozenset(
-    "authenticate copydb copydbgetnonce copydbsaslstart endSessions getnonce hello isMaster ismaster saslContinue "
-    "saslStart".split()
-)
-_COLLECTION_FIRST = frozenset(
-    "aggregate analyzeShardKey collMod collStats compact count create createIndexes delete deleteIndexes distinct drop "
-    "dropIndexes find findAndModify findandmodify insert killCursors listIndexes mapReduce mapreduce reIndex update "
-    "validate createSearchIndexes updateSearchIndex dropSearchIndex".split()
+_HANDSHAKES = "authenticate getnonce hello isMaster ismaster saslContinue saslStart endSessions"
+_DRIVERS_OWN = frozenset(_HANDSHAKES.split())
+_OF_COLLECTIONS = (
+    "aggregate analyzeShardKey collMod collStats compact count create createIndexes createSearchIndexes delete "
+    "deleteIndexes distinct drop dropIndexes dropSearchIndex find findAndModify findandmodify insert killCursors "
+    "listIndexes mapReduce mapreduce reIndex update updateSearchIndex validate"
 )  # commands whose own value is the collection; elsewhere it may be a user's name or a setting
+_COLLECTION_FIRST = frozenset(_OF_COLLECTIONS.split())
 
 _DOCUMENTS = {"insert": "documents", "update": "updates", "delete": "deletes", "bulkWrite": "ops"}
 _SHOWN = {

@@ -33,10 +33,11 @@ _DEFAULT_PORT = 6379
 _MOST_PLACEHOLDERS = 32  # an MSET of ten thousand pairs needs no more to be recognised
 _MOST_STATEMENTS = 32  # of a pipeline, in its text
 
-_CONTAINERS = frozenset(
+_TWO_WORDS = (
     "ACL CLIENT CLUSTER COMMAND CONFIG DEBUG FUNCTION HIMPORT LATENCY MEMORY MODULE OBJECT PUBSUB SCRIPT SENTINEL "
-    "SLOWLOG XGROUP XINFO FT.CONFIG FT.CURSOR".split()
+    "SLOWLOG XGROUP XINFO FT.CONFIG FT.CURSOR"
 )  # commands whose second word is part of the name; of any other command it is an argument
+_CONTAINERS = frozenset(_TWO_WORDS.split())
 _PROCEDURES = frozenset({"EVALSHA", "EVALSHA_RO", "FCALL", "FCALL_RO"})
 
 # redis-py takes these prefixes off the message and says them by the exception's class.
@@ -181,7 +182,7 @@ def _blocking_pipeline(pipe: Any, args: Args, kwargs: Kwargs) -> Call | None:
 
 def _cluster_pipeline(pipe: Any, args: Args, kwargs: Kwargs) -> Call | None:
     strategy = getattr(pipe, "_execution_strategy", None)  # since redis-py 6.1; before it, the pipe held the stack
-    stack: Iterable[Any] = strategy.command_queue if strategy is not None else _own_stack(pipe)
+    stack: Iterable[Any] = strategy._command_queue if strategy is not None else _own_stack(pipe)
     commands = [command.args for command in stack]
     if not commands:
         return None
@@ -222,9 +223,7 @@ def _untracked(config: Any, args: Args, kwargs: Kwargs, returned: bool) -> bool:
 
 
 def _hook(target: str, describe: Any, *, optional: bool = False) -> Hook:
-    return Hook(
-        target, CLIENT, describe, error=_failure, duration=OPERATION_DURATION, layer="db", optional=optional
-    )
+    return Hook(target, CLIENT, describe, error=_failure, duration=OPERATION_DURATION, layer="db", optional=optional)
 
 
 INSTRUMENTATION = Instrumentation(
@@ -244,7 +243,8 @@ INSTRUMENTATION = Instrumentation(
         _hook("redis.asyncio.cluster:RedisCluster.execute_command", _cluster_command),
         _hook("redis.asyncio.cluster:ClusterPipeline.execute", _cluster_pipeline),
         _hook("redis.asyncio.cluster:TransactionStrategy._immediate_execute_command", _watched_command, optional=True),
-        # Bookkeeping of the client's own: the cluster's map, and the health of several databases.
+        # Bookkeeping of the client's own: what a cluster is like, and the health of several databases.
+        Quiet("redis._parsers.commands:CommandsParser.initialize", optional=True),
         Quiet("redis.cluster:NodesManager.initialize"),
         Quiet("redis.asyncio.cluster:NodesManager.initialize"),
         Quiet("redis.asyncio.multidb.healthcheck:PingHealthCheck.check_health", optional=True),

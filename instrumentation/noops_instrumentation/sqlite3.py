@@ -1,34 +1,47 @@
 """SQLite by the standard library's driver.
 
-`db.namespace` is the path of the database as the program gave it. The namespace and the statements of databases that are
-attached later are part of the text alone.
+`db.namespace` is the path of the database as the program gave it; databases that are attached later show in the text
+alone.
 
-`connect` goes by two names, and both are patched; a program that binds the function itself (`from sqlite3 import connect`)
-before the agent is there keeps the function as it was. So does one that calls the class `Connection` in place of it.
+`connect` goes by two names, and both are patched. A program that bound the function itself (`from sqlite3 import
+connect`) before the patch keeps it as it was; connections made by calling the class are not observed either.
 
 Source: OpenTelemetry semantic conventions 1.44, docs/db/sql.md.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from typing import Any
 
 from noops_agent.instrument import Args, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, shared_of
+from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, shared_of, sqlite
 
 UNKNOWN = db.connection(db.SQLITE)
 
 
 def _shared(connection: Any, args: Args, kwargs: Kwargs) -> Shared:
-    path = os.fsdecode(args[0] if args else kwargs["database"])
-    if path.startswith("file:"):
-        path = path[5:].partition("?")[0]  # what follows may hold keys
-    return db.connection(db.SQLITE, path)
+    return sqlite(args[0] if args else kwargs["database"])
 
 
-DRIVER = Driver(shared_of, UNKNOWN, statement="sql")
+class _Asking(sqlite3.Connection):
+    """Tells whether `execute` and its like ask the connection's own `cursor`; since 3.11 they don't."""
+
+    asked = False
+
+    def cursor(self, *args: Any) -> Any:
+        self.asked = True
+        return super().cursor(*args)
+
+
+def _shortcuts() -> tuple[str, ...]:
+    connection = _Asking(":memory:")
+    connection.execute("")
+    connection.close()
+    return () if connection.asked else ("execute", "executemany", "executescript")
+
+
+DRIVER = Driver(shared_of, UNKNOWN)
 CURSOR = "sqlite3:Cursor"
 NATIVE = Native(
     sqlite3.Connection,
@@ -42,6 +55,7 @@ NATIVE = Native(
         *DRIVER.hooks(CURSOR, "execute", "executemany"),
         DRIVER.hook(f"{CURSOR}.executescript", DRIVER.execute),
     ),
+    shortcuts=_shortcuts(),
 )
 
 INSTRUMENTATION = Instrumentation(

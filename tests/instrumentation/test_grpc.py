@@ -196,7 +196,9 @@ def test_headers_of_the_caller_do_not_come_twice(observed: Observe) -> None:
         return b""
 
     with observed("grpc") as seen, serving(Ask=("unary_unary", ask)) as channel:
-        channel.unary_unary(f"/{SERVICE}/Ask")(b"", metadata=[("traceparent", "00-" + "1" * 32 + "-" + "2" * 16 + "-01")])
+        channel.unary_unary(f"/{SERVICE}/Ask")(
+            b"", metadata=[("traceparent", "00-" + "1" * 32 + "-" + "2" * 16 + "-01")]
+        )
     (value,) = found
     assert value.split("-")[2] == format(both(seen)[0].context.span_id, "016x")
 
@@ -315,9 +317,8 @@ def test_a_status_that_a_handler_sets_without_raising_counts(observed: Observe) 
         servicer.set_code(grpc.StatusCode.UNAVAILABLE)
         return b""
 
-    with observed("grpc") as seen, serving(Find=("unary_unary", refuse)) as channel:
-        with pytest.raises(grpc.RpcError):
-            channel.unary_unary(f"/{SERVICE}/Find")(b"")
+    with observed("grpc") as seen, serving(Find=("unary_unary", refuse)) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary(f"/{SERVICE}/Find")(b"")
     assert both(seen)[1].attributes["error.type"] == "UNAVAILABLE"
 
 
@@ -331,9 +332,8 @@ def test_what_is_no_iterator_is_refused_in_grpcs_own_words(observed: Observe) ->
 
 def test_an_unknown_method_is_no_name_of_a_span(observed: Observe) -> None:
     """Whoever scans a server must not make a series for each guess."""
-    with observed("grpc") as seen, serving(**ALL) as channel:
-        with pytest.raises(grpc.RpcError):
-            channel.unary_unary("/guess/Work")(b"")
+    with observed("grpc") as seen, serving(**ALL) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary("/guess/Work")(b"")
     client, server = both(seen)
     assert server.name == "grpc"
     assert server.attributes["rpc.method"] == "_OTHER"
@@ -343,7 +343,7 @@ def test_an_unknown_method_is_no_name_of_a_span(observed: Observe) -> None:
 
 
 def test_a_deadline_ends_both_sides(observed: Observe) -> None:
-    """The handler learns of it by the end of its iterator of requests; the server was too slow, which is its fault."""
+    """The handler learns of it by its iterator of requests. Where the client's clock is ahead by much it just left."""
 
     def wait(requests: Iterator[bytes], _: Any) -> bytes:
         return b"".join(requests)
@@ -353,14 +353,40 @@ def test_a_deadline_ends_both_sides(observed: Observe) -> None:
         return iter(())
 
     done = threading.Event()
-    with observed("grpc") as seen:
-        with serving(Wait=("stream_unary", wait)) as channel:
-            with pytest.raises(grpc.RpcError) as raised:
-                channel.stream_unary(f"/{SERVICE}/Wait").future(lazily(never, done), timeout=0.2).result()
-            assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            done.set()
+    with observed("grpc") as seen, serving(Wait=("stream_unary", wait)) as channel:
+        with pytest.raises(grpc.RpcError) as raised:
+            channel.stream_unary(f"/{SERVICE}/Wait").future(lazily(never, done), timeout=0.2).result()
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        done.set()
     client, server = both(seen)
-    assert client.attributes["error.type"] == server.attributes["error.type"] == "DEADLINE_EXCEEDED"
+    assert client.attributes["error.type"] == "DEADLINE_EXCEEDED"
+    assert server.attributes["rpc.response.status_code"] in ("DEADLINE_EXCEEDED", "CANCELLED")
+
+
+class Late:
+    """The context of a call whose client has gone."""
+
+    def __init__(self, remaining: float | None) -> None:
+        self.remaining = remaining
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> float | None:
+        return self.remaining
+
+
+@pytest.mark.parametrize(
+    ("remaining", "expected"),
+    [(0.0, "DEADLINE_EXCEEDED"), (0.01, "DEADLINE_EXCEEDED"), (5.0, "CANCELLED"), (None, "CANCELLED")],
+)
+def test_whether_a_client_left_or_was_kept_waiting_is_told_by_its_deadline(
+    remaining: float | None, expected: str
+) -> None:
+    """gRPC tells a handler of both in the same way, and only one is the server's fault."""
+    from noops_agent.instrument.grpc import status
+
+    assert status(Late(remaining), None) == expected
 
 
 def lazily(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
@@ -377,13 +403,12 @@ def test_a_client_that_leaves_is_no_error_of_the_server(observed: Observe) -> No
         yield b"1"
         going.wait(10)
 
-    with observed("grpc") as seen:
-        with serving(Watch=("unary_stream", forever)) as channel:
-            answers = channel.unary_stream(f"/{SERVICE}/Watch")(b"")
-            assert next(answers) == b"1"
-            assert answers.cancel()
-            assert answers.cancelled()
-            assert going.wait(10)
+    with observed("grpc") as seen, serving(Watch=("unary_stream", forever)) as channel:
+        answers = channel.unary_stream(f"/{SERVICE}/Watch")(b"")
+        assert next(answers) == b"1"
+        assert answers.cancel()
+        assert answers.cancelled()
+        assert going.wait(10)
     client, server = both(seen)
     assert client.attributes["rpc.response.status_code"] == server.attributes["rpc.response.status_code"] == "CANCELLED"
     assert "error.type" not in server.attributes

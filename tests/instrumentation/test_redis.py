@@ -125,9 +125,7 @@ def test_an_error_of_the_server_has_its_prefix(observed: Any, client: Any, key: 
 
 
 @pytest.mark.parametrize(("command", "prefix"), [("NOSUCHCOMMAND", "ERR"), ("EVALSHA", "NOSCRIPT")])
-def test_prefixes_that_the_library_takes_off_are_found(
-    observed: Any, client: Any, command: str, prefix: str
-) -> None:
+def test_prefixes_that_the_library_takes_off_are_found(observed: Any, client: Any, command: str, prefix: str) -> None:
     """redis-py says some prefixes by the exception's class and cuts them off the message."""
     with observed("redis") as seen, pytest.raises(redis.ResponseError):
         client.execute_command(command, "0" * 40, 0)
@@ -359,9 +357,8 @@ def make_cluster(port: int) -> None:
 
 def test_a_command_to_a_cluster_is_one_span(observed: Any, cluster: int) -> None:
     """The map of the cluster that the client fetches for itself is none of the application's business."""
-    with observed("redis") as seen:
-        with redis.RedisCluster(host="127.0.0.1", port=cluster) as client:
-            client.set("key", SECRET)
+    with observed("redis") as seen, redis.RedisCluster(host="127.0.0.1", port=cluster) as client:
+        client.set("key", SECRET)
     span = seen.span
     assert span.name == "SET"
     assert span.attributes["db.query.text"] == "SET ? ?"

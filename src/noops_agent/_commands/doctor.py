@@ -25,6 +25,8 @@ from .._core.wire import resource_fields
 from .._env import PROVEN
 from .._export.sink import DELIVERED, Sink
 from .._signals.resource import make_resource
+from ..instrument import installed, registry
+from . import libraries
 from .run import INJECT
 from .terminal import BOLD, GREEN, RED, YELLOW, Terminal, clean, duration, open_terminal, to_ascii
 from .tree import plural
@@ -128,7 +130,7 @@ def examine(active: bool) -> Iterator[Finding]:
         yield from configuration(settings, list(listener.texts))
         if active and settings.enabled:
             yield from injection()
-        yield from instrumentation()
+        yield from instrumentation(active and settings.enabled)
         yield from other_agents(os.environ)
         yield from state_folder(settings)
         yield from exporters(settings, active and settings.enabled)
@@ -199,19 +201,32 @@ def start(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def instrumentation() -> Iterator[Finding]:
-    """Tell which libraries are instrumented when they are imported."""
-    entries = metadata.entry_points(group="opentelemetry_instrumentor")
-    names = sorted({entry.name for entry in entries})
-    disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
-    off = {name.strip() for name in disabled.split(",")}
-    on = [name for name in names if name not in off and "*" not in off]
-    if on:
-        yield Finding(OK, "libraries", f"instrumented where a program uses them: {', '.join(on)}")
-    else:
-        yield Finding(
-            NOTE, "libraries", "no opentelemetry-instrumentation-* package is active: a program's own spans only"
-        )
+def instrumentation(active: bool) -> Iterator[Finding]:
+    """Tell of each library that is installed whether it is instrumented when a program imports it."""
+    try:
+        done = start("-m", "noops_agent._commands.libraries") if active else None
+        reports = [] if done is None else libraries.read(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        yield Finding(WRONG, "libraries", f"a program that imports all libraries could not be asked: {error}")
+        return
+    if done is None:
+        yield Finding(OK, "libraries", f"installed, not tried: {', '.join(sorted(libraries.found()))}")
+    whole = [titled(report) for report in reports if report.state == registry.PATCHED]
+    if whole:
+        yield Finding(OK, "libraries", f"patched: {', '.join(whole)}")
+    for report in reports:
+        if report.state != registry.PATCHED:
+            state = OK if report.state == registry.WAITING else NOTE
+            told = ": ".join(filter(None, (titled(report), report.state, report.why)))
+            yield Finding(state, "libraries", told)
+    theirs = [entry.name for entry in installed.entries(installed.THEIRS) if not registry.is_ours(entry.name)]
+    if theirs:
+        yield Finding(OK, "libraries", f"by OpenTelemetry's instrumentors: {', '.join(sorted(theirs))}")
+
+
+def titled(report: registry.Report) -> str:
+    """Write a library with its version."""
+    return f"{report.library} {report.version}".rstrip()
 
 
 def other_agents(environ: Mapping[str, str]) -> Iterator[Finding]:

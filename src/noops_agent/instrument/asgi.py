@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
 
-from .http_server import KEY, Exchange, HTTPServer, Keys
+from .http_server import KEY, Exchange, HTTPServer, Keys, exchange_of
+from .model import Args, Kwargs
 from .patch import Patch, Wrapper
 
 if TYPE_CHECKING:
@@ -32,9 +33,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 FindRoute = Callable[[Scope], "str | None"]
+Mark = Callable[[Scope], object]
 
 DISCONNECTS = frozenset(("ClientDisconnect", "WebSocketDisconnect", "RequestAborted"))
 """What frameworks call the exception that tells the application that the client has left."""
+
+REST = "/{path}"
+"""What the template of a mount ends with."""
 
 current: ContextVar[Exchange | None] = ContextVar("noops_exchange", default=None)
 """The exchange that the running code belongs to, for what knows no scope: handlers of exceptions."""
@@ -62,11 +67,10 @@ KEYS = Keys(str.encode, ScopeGetter())
 class ASGIExchange(Exchange):
     """An exchange whose `send` stands in the place of the server's."""
 
-    __slots__ = ("_send", "_trailers", "_websocket")
+    __slots__ = ("_send", "_trailers")
 
     _send: Send
     _trailers: bool
-    _websocket: bool
 
     async def send(self, message: Message) -> None:
         """Send a message, and take note of what it says."""
@@ -113,8 +117,6 @@ class ASGIExchange(Exchange):
             self.responded(403, (), message)
         elif kind == "websocket.http.response.start":
             self.responded(message["status"], message.get("headers") or (), message)
-        elif kind == "websocket.send":
-            self.sent += len(message.get("bytes") or message.get("text") or "")
         return False
 
     def fail(self, error: BaseException) -> None:
@@ -124,12 +126,16 @@ class ASGIExchange(Exchange):
         self.close(error)
 
 
-def begin(server: HTTPServer, scope: Scope, send: Send, find_route: FindRoute | None) -> ASGIExchange | None:
+def begin(
+    server: HTTPServer, scope: Scope, send: Send, find_route: FindRoute | None, mark: Mark | None
+) -> ASGIExchange | None:
     """Begin the exchange of a request; None where the application is to run without one."""
     try:
         kind = scope["type"]
-        if kind != "http" and kind != "websocket":
+        if (kind != "http" and kind != "websocket") or not server.live.on:
             return None
+        if mark is not None:
+            mark(scope)
         outer = scope.get(KEY)
         if outer is not None:
             outer.join(server, find_route, scope)
@@ -169,11 +175,16 @@ def start(server: HTTPServer, scope: Scope, websocket: bool) -> Exchange | None:
     return exchange
 
 
-def observing(server: HTTPServer, original: Callable[..., Awaitable[Any]], find_route: FindRoute | None) -> Wrapper:
+def observing(
+    server: HTTPServer,
+    original: Callable[..., Awaitable[Any]],
+    find_route: FindRoute | None = None,
+    mark: Mark | None = None,
+) -> Wrapper:
     """Make the wrapper of a method that is an application."""
 
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
-        exchange = begin(server, scope, send, find_route)
+        exchange = begin(server, scope, send, find_route, mark)
         if exchange is None:
             return await original(self, scope, receive, send)
         operation = exchange.operation
@@ -195,11 +206,35 @@ def observing(server: HTTPServer, original: Callable[..., Awaitable[Any]], find_
     return call
 
 
-def note(error: BaseException) -> None:
-    """Remember an exception that a framework makes a response of, for the request of the running code."""
+def handled(_: Any, args: Args, kwargs: Kwargs) -> None:
+    """Remember the exception that a handler is looked up for, for the request of the running code: for `Before`."""
     exchange = current.get()
     if exchange is not None:
-        exchange.note(error)
+        exchange.note(args[-1] if args else kwargs["exc"])
+
+
+def selected(scope: Scope, path: str | None, mount: bool) -> None:
+    """Take note of a route that a router has selected.
+
+    Args:
+        scope: Of the request; of a mounted application its `root_path` is the path so far.
+        path: The route's template.
+        mount: There is a router or application behind it, which may select a route in its turn.
+    """
+    exchange = exchange_of(scope)
+    if exchange is None or path is None:
+        return
+    root = scope.get("root_path", "")
+    if mount:
+        if root != exchange.mounted:  # else another router's integration has told it already
+            before = scope.get("app_root_path", "").rstrip("/") if exchange.mounted is None else exchange.prefix
+            exchange.prefix = before + path.removesuffix(REST)
+            exchange.mounted = root
+        exchange.route = exchange.prefix + REST
+    elif exchange.mounted is None:
+        exchange.route = root.rstrip("/") + path if root else path
+    else:
+        exchange.route = exchange.prefix + path
 
 
 # ---- patches ---------------------------------------------------------------------------------------------
@@ -213,7 +248,7 @@ class ASGIMethod(Patch):
         target: str,
         find_route: FindRoute | None = None,
         *,
-        mark: Callable[[Scope], object] | None = None,
+        mark: Mark | None = None,
         optional: bool = False,
     ) -> None:
         """
@@ -229,7 +264,53 @@ class ASGIMethod(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
-        return wraps(original)(observing(HTTPServer(live, KEYS, ASGIExchange), original, self.find_route))
+        server = HTTPServer(live, KEYS, ASGIExchange)
+        return wraps(original)(observing(server, original, self.find_route, self.mark))
+
+
+class Routing(Patch):
+    """Takes note of the routes of Starlette that handle a request: `target(route, scope, receive, send)`."""
+
+    def __init__(self, target: str, *, mount: bool = False, optional: bool = False) -> None:
+        """
+        Args:
+            target: The method of a route.
+            mount: It is one that leads to another application.
+            optional: The target is missing in some supported versions.
+        """
+        super().__init__(target, optional=optional)
+        self.mount = mount
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper."""
+        mount = self.mount
+
+        @wraps(original)
+        async def handle(route: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+            try:
+                selected(scope, route.path_format, mount)
+            except Exception as problem:
+                live.failed("asgi.route", problem)
+            return await original(route, scope, receive, send)
+
+        return handle
+
+
+class RouteSelected(Patch):
+    """Takes note of the routes that FastAPI's routers tell their own telemetry of."""
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper."""
+
+        @wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                selected(kwargs["scope"], kwargs["path"], kwargs.get("mount", False))
+            except Exception as problem:
+                live.failed("asgi.route", problem)
+            return original(*args, **kwargs)
+
+        return call
 
 
 def application_class(live: Live) -> Callable[[Application], Any]:
@@ -239,7 +320,7 @@ def application_class(live: Live) -> Callable[[Application], Any]:
     def passed_on(self: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return self._application(scope, receive, send)  # type: ignore[no-any-return]
 
-    call = observing(server, passed_on, None)
+    call = observing(server, passed_on)
 
     class Instrumented:
         __slots__ = ("__weakref__", "_application")

@@ -16,6 +16,7 @@ from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context.context import Context
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from .._signals.propagation import textmap
 from .live import Live
@@ -294,3 +295,24 @@ class Outlives(Patch):
                     context_api.detach(token)
 
         return call
+
+
+def end_of(scope: str) -> Callable[[Context], None]:
+    """Make a farewell that ends the span that is left, where it is one of an instrumentation scope.
+
+    In another thread than the main one the rest of the program goes on, and so does the span.
+    """
+
+    def end(context: Context) -> None:
+        span: Any = context.get(_SPAN_KEY)
+        made_by = getattr(getattr(span, "instrumentation_scope", None), "name", None)
+        if made_by == scope and in_main_thread():
+            span.end()
+
+    return end
+
+
+def in_main_thread() -> bool:
+    """Whether this is the program's first thread; where nobody has imported `threading` there is no other."""
+    threading = sys.modules.get("threading")
+    return threading is None or threading.current_thread() is threading.main_thread()

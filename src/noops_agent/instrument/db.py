@@ -1,7 +1,7 @@
 """Database calls in the words of the conventions: names, attributes, metrics.
 
 A driver's integration works out once per connection what `connection` gives, and describes each statement by `query`,
-`batch` or `procedure`. What a layer above the driver knows (an ORM) reaches the driver's span through `enclosed`.
+`batch` or `procedure`. What a layer above the driver knows (an ORM) reaches the driver's span through `Enclosing`.
 
 `db.operation.name` and `db.collection.name` are set where a text has exactly one operation, and one collection: there
 the ambiguity that makes the conventions advise against reading them from the text can't arise.
@@ -13,18 +13,22 @@ and the documents of the single systems.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import SpanKind
 
-from .model import Call, Duration
-from .operation import layer_bit, speaks
+from .model import Args, Call, Duration
+from .operation import Operation, layer_bit, speaks
 from .sql import described
 
 if TYPE_CHECKING:
     from .live import Live
+
+Run = Callable[..., object]
 
 POSTGRESQL = "postgresql"
 MYSQL = "mysql"
@@ -221,6 +225,66 @@ def status_code(error: BaseException) -> str | None:
     return full if isinstance(full, str) and full else None
 
 
+# ---- pools -----------------------------------------------------------------------------------------------
+
+
+class Pool(NamedTuple):
+    """The state of a pool of connections, in connections."""
+
+    used: int
+    idle: int
+    most: int
+    """How many there can be; negative: without limit."""
+    most_idle: int
+
+
+class Pools:
+    """Pools of connections, read when metrics are collected: a query pays nothing for them."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Any, tuple[str, Callable[[Any], Pool | None]]] = WeakKeyDictionary()
+
+    def add(self, owner: Any, name: str, state: Callable[[Any], Pool | None]) -> None:
+        """Add a pool.
+
+        Args:
+            owner: What it belongs to; kept weakly.
+            name: Name of the pool.
+            state: Reads the pool of an owner; None: there is nothing to count.
+        """
+        self._known[owner] = name, state
+
+    def observe(self, live: Live) -> None:
+        """Offer the metrics of the pools while a library is enabled."""
+        self._live = live
+        counter = live.meter.create_observable_up_down_counter
+        counter(CONNECTION_COUNT, [self._counts], "{connection}", "Connections that are in the state of the attribute.")
+        counter(CONNECTION_MAX, [self._limits], "{connection}", "Connections that the pool may open.")
+        counter(CONNECTION_IDLE_MAX, [self._idle], "{connection}", "Connections that the pool keeps while idle.")
+
+    def _states(self) -> Iterator[tuple[dict[str, str], Pool]]:
+        if not self._live.on:
+            return
+        for owner, (name, read) in list(self._known.items()):
+            state = read(owner)
+            if state is not None:
+                yield {CONNECTION_POOL_NAME: name}, state
+
+    def _counts(self, options: CallbackOptions) -> Iterator[Observation]:
+        for named, state in self._states():
+            yield Observation(state.used, {**named, CONNECTION_STATE: "used"})
+            yield Observation(state.idle, {**named, CONNECTION_STATE: "idle"})
+
+    def _limits(self, options: CallbackOptions) -> Iterator[Observation]:
+        for named, state in self._states():
+            if state.most >= 0:
+                yield Observation(state.most, named)
+
+    def _idle(self, options: CallbackOptions) -> Iterator[Observation]:
+        for named, state in self._states():
+            yield Observation(state.most_idle, named)
+
+
 # ---- a layer above the driver ----------------------------------------------------------------------------
 
 
@@ -239,11 +303,27 @@ _bit = layer_bit(LAYER)
 MOST_SILENT = 256
 
 
+class Database:
+    """What a layer above the driver knows of one database; worked out once."""
+
+    __slots__ = ("extra", "shared", "system")
+
+    def __init__(self, shared: dict[str, Any], extra: dict[str, Any]) -> None:
+        """
+        Args:
+            shared: What `connection` gave.
+            extra: What a driver can't know: it goes on the driver's spans too.
+        """
+        self.system: str = shared["db.system.name"]
+        self.shared = shared | extra
+        self.extra = extra
+
+
 class Enclosing:
     """Runs the calls of a layer above the drivers so that each makes one span.
 
-    The driver's span wins: it is told what the layer knows. A driver that says nothing during a call isn't observed;
-    the span of that call is made afterwards, with its true start, and from then on the layer makes the spans of that
+    The driver's span wins, and is told what the layer knows. A driver that says nothing during a call isn't observed:
+    the span of that call is made afterwards, with its true times, and from then on the layer makes the spans of that
     kind of cursor itself. So it is one span a call, whichever drivers are observed and whenever that changes.
     """
 
@@ -251,27 +331,25 @@ class Enclosing:
         self._live = live
         self._silent: set[type] = set()
 
-    def run(
-        self, cursor: Any, known: dict[str, Any], describe: Callable[[], Call], run: Callable[..., Any], *args: Any
-    ) -> None:
-        """Run ``run(*args)``.
+    def run(self, cursor: Any, database: Database, statement: Any, size: int | None, run: Run, args: Args) -> None:
+        """Run ``run(*args)``, a call of the driver.
 
         Args:
-            cursor: The driver's cursor; its class tells whether the driver is observed.
-            known: Attributes for the span of the driver.
-            describe: What the call means, where the driver says nothing.
-            run: Calls the driver.
+            cursor: The driver's cursor; its class stands for the driver.
+            database: Where the statement goes.
+            statement: Its text.
+            size: How many sets of parameters it has; None: it is no batch.
+            run: The call.
             args: Its arguments.
         """
         if not self._live.on or not speaks(_bit):
             run(*args)
         elif type(cursor) in self._silent:
-            self._speak(describe, run, args)
+            self._speak(self._open(database, statement, size, None), run, args)
         else:
-            self._listen(type(cursor), known, describe, run, args)
+            self._listen(cursor, database, statement, size, run, args)
 
-    def _speak(self, describe: Callable[[], Call], run: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        operation = self._open(describe, None)
+    def _speak(self, operation: Operation | None, run: Run, args: Args) -> None:
         if operation is None:
             run(*args)
             return
@@ -280,43 +358,38 @@ class Enclosing:
             run(*args)
         except BaseException as error:
             operation.close(error, None, failure)
-            operation.detach()
             raise
-        operation.close()
-        operation.detach()
+        else:
+            operation.close()
+        finally:
+            operation.detach()
 
     def _listen(
-        self,
-        cursor: type,
-        known: dict[str, Any],
-        describe: Callable[[], Call],
-        run: Callable[..., Any],
-        args: tuple[Any, ...],
+        self, cursor: Any, database: Database, statement: Any, size: int | None, run: Run, args: Args
     ) -> None:
-        enclosure = Enclosure(known)
+        enclosure = Enclosure(database.extra)
         token = _enclosure.set(enclosure)
-        start = time.time_ns()
-        failed = None
+        start, began = time.time_ns(), time.perf_counter()
         try:
             run(*args)
         except BaseException as error:
-            failed = error
-            raise
-        finally:
             _enclosure.reset(token)
             if not enclosure.spoken:
-                if len(self._silent) < MOST_SILENT:
-                    self._silent.add(cursor)
-                operation = self._open(describe, start)
-                if operation is not None:
-                    operation.close(failed, None, failure)
-                failed = None
+                self._tell(cursor, self._open(database, statement, size, start), began, error)
+            raise
+        _enclosure.reset(token)
+        if not enclosure.spoken:
+            self._tell(cursor, self._open(database, statement, size, start), began, None)
 
-    def _open(self, describe: Callable[[], Call], start: int | None) -> Any:
-        try:
-            call = describe()
-        except Exception as error:
-            self._live.failed("describe", error)
-            return None
+    def _tell(self, cursor: Any, operation: Operation | None, began: float, error: BaseException | None) -> None:
+        """Tell of a call that is over, of a driver that isn't observed."""
+        if len(self._silent) < MOST_SILENT:
+            self._silent.add(type(cursor))
+        if operation is not None:
+            operation.began(began)
+            operation.close(error, None, failure)
+
+    def _open(self, database: Database, statement: Any, size: int | None, start: int | None) -> Operation | None:
+        call = batch(database.system, statement, database.shared, size)
         call.start_time = start
         return self._live.open(call, SpanKind.CLIENT, OPERATION_DURATION, LAYER)

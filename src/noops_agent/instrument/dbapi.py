@@ -279,26 +279,29 @@ MOST_CLASSES = 100
 """Classes of a program's own that are kept subclassed: one that makes them without end must not fill the memory."""
 
 
+ABSENT: Any = object()
+
+
 class Parameter:
     """Where a call takes a factory."""
 
-    __slots__ = ("absent", "name", "position")
+    __slots__ = ("name", "optional", "position")
 
-    def __init__(self, name: str, position: int, absent: tuple[Any, ...] = ()) -> None:
+    def __init__(self, name: str, position: int, *, optional: bool = False) -> None:
         """
         Args:
             name: Its keyword.
             position: Its index among the positional arguments; the instance is none of them.
-            absent: Values that mean the same as none given.
+            optional: None means the same as none given.
         """
         self.name = name
         self.position = position
-        self.absent = absent
+        self.optional = optional
 
     def given(self, args: Args, kwargs: Kwargs) -> Any:
-        """Give the factory of a call; None where it takes the default."""
-        factory = args[self.position] if len(args) > self.position else kwargs.get(self.name, Parameter)
-        return None if factory is Parameter or any(factory is value for value in self.absent) else factory
+        """Give the factory of a call; `ABSENT` where it takes the default."""
+        factory = args[self.position] if len(args) > self.position else kwargs.get(self.name, ABSENT)
+        return ABSENT if factory is None and self.optional else factory
 
     def replaced(self, factory: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Give the arguments of a call with another factory."""
@@ -321,6 +324,7 @@ class Native:
         shared: Callable[[Any, Args, Kwargs], Shared],
         fallback: Shared,
         hooks: Sequence[Hook],
+        shortcuts: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -332,6 +336,7 @@ class Native:
             shared: Gives the shared attributes of a new connection, from it and its constructor's arguments.
             fallback: Those of a connection that can't be read.
             hooks: Those of the cursor's methods.
+            shortcuts: Methods of the connection that make a cursor, past its own `cursor`, and call the same of it.
         """
         self.connection = connection
         self.cursor = cursor
@@ -341,6 +346,7 @@ class Native:
         self.shared = shared
         self.fallback = fallback
         self.hooks = {hook.path.rpartition(".")[2]: hook for hook in hooks}
+        self.shortcuts = tuple(shortcuts)
         self._family: Family | None = None
 
     def family(self, live: Live) -> Family:
@@ -357,9 +363,9 @@ class Family:
     def __init__(self, native: Native, live: Live) -> None:
         self.native = native
         self.live = live
-        self.observed_connection = connection_class(native, self)
         self._connections: dict[type, type] = {}
         self._cursors: dict[type, type] = {}
+        self.observed_connection = connection_class(native, self)
         self.wrappers: dict[int, Any] = {}
         """Wrapper of each `connect`, by what it wraps: two names of one function stay one function."""
 
@@ -434,14 +440,32 @@ def connection_class(native: Native, family: Family) -> type:
     def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
         if live.on:
             try:
-                kind = opening.given(args, kwargs) or native.cursors(self)
+                kind = opening.given(args, kwargs)
+                if kind is ABSENT:
+                    kind = native.cursors(self)
                 args, kwargs = opening.replaced(family.cursor(kind), args, kwargs)
             except Exception as error:
                 live.failed("cursor", error)
         return open_cursor(self, *args, **kwargs)
 
     namespace = {"__slots__": ("_noops_shared",), "__init__": __init__, "cursor": cursor}
+    for name in native.shortcuts:
+        namespace[name] = shortcut(native, family, getattr(base, name))
     return subclass(base, (base,), namespace)
+
+
+def shortcut(native: Native, family: Family, original: Wrapper) -> Wrapper:
+    """Make the method of a connection that has a new cursor do the work: it opens one that is observed."""
+    live, name, open_cursor = family.live, original.__name__, native.connection.cursor
+    kind = family.cursor(native.cursor)
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or not args or not live.on:
+            return original(self, *args, **kwargs)
+        return getattr(open_cursor(self, kind), name)(*args)
+
+    return call
 
 
 def shared_of(cursor: Any) -> Shared:
@@ -497,8 +521,9 @@ class Factory(Patch):
         def connect(*args: Any, **kwargs: Any) -> Any:
             if live.on and not _unobserved.get():
                 try:
-                    kind = native.connecting.given(args, kwargs) or native.connection
-                    args, kwargs = native.connecting.replaced(family.connection(kind), args, kwargs)
+                    kind = native.connecting.given(args, kwargs)
+                    kind = family.connection(native.connection if kind is ABSENT else kind)
+                    args, kwargs = native.connecting.replaced(kind, args, kwargs)
                 except Exception as error:
                     live.failed(self.target, error)
             return original(*args, **kwargs)

@@ -31,6 +31,9 @@ DescribeItem = Callable[[Any, Args, Kwargs, Any], "Call | None"]
 """(instance, args, kwargs, what was given) -> what the message means; None: it is left alone."""
 
 
+_WATCHED = "_noops_watched"
+
+
 class Handed(Patch):
     """Watches a callable that a call is given, such as the callback of a consumer.
 
@@ -80,6 +83,8 @@ class Given(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper of the call that gives the callable."""
+        if getattr(original, _WATCHED, None) is self.watch:
+            return original  # another module has imported the function by name once it was observed
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -91,6 +96,7 @@ class Given(Patch):
                 live.failed(self.target, error)
                 return returned
 
+        setattr(call, _WATCHED, self.watch)
         return call
 
 
@@ -164,13 +170,15 @@ class Received(Patch):
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
         told = functools.partial(self._tell, live, bound)
+        muted = layers(LAYER)  # one way of asking may be written with another
         if decorate.flags_of(original) & (decorate.CO_COROUTINE | decorate.CO_ITERABLE_COROUTINE):
 
             @functools.wraps(original)
             async def later(*args: Any, **kwargs: Any) -> Any:
                 at, began = time.time_ns(), time.perf_counter()
                 try:
-                    returned = await original(*args, **kwargs)
+                    with muted():
+                        returned = await original(*args, **kwargs)
                 except Exception as error:
                     told(self.failed, at, began, args, kwargs, error)
                     raise
@@ -183,7 +191,8 @@ class Received(Patch):
         def call(*args: Any, **kwargs: Any) -> Any:
             at, began = time.time_ns(), time.perf_counter()
             try:
-                returned = original(*args, **kwargs)
+                with muted():
+                    returned = original(*args, **kwargs)
             except Exception as error:
                 told(self.failed, at, began, args, kwargs, error)
                 raise

@@ -453,11 +453,16 @@ def chosen(context: Any) -> str:
     return OK if value is None or value == 0 else code_name(value)
 
 
+DEADLINE_SLACK = 0.02
+"""Seconds that a deadline may still have to go when it counts as passed: the client's passes first, by the time that
+its request was under way, and then it leaves."""
+
+
 def status(context: Any, error: BaseException | None) -> str:
     """Give the name of the status that a call ends with."""
     if left(context) or (error is not None and not isinstance(error, Exception)):
         remaining = context.time_remaining()
-        return DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else CANCELLED
+        return DEADLINE_EXCEEDED if remaining is not None and remaining <= DEADLINE_SLACK else CANCELLED
     code = chosen(context)
     return UNKNOWN if error is not None and code == OK else code
 

@@ -7,7 +7,7 @@ Source: OpenTelemetry semantic conventions 1.44, docs/registry/attributes/http.m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +26,7 @@ SECRET = (
 MAX_NAMES = 256
 """Names of headers that one plan remembers; a client that makes names up is looked at name by name beyond."""
 
-Headers = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
+Headers = Mapping[Any, Any] | Iterable[tuple[Any, Any]] | Callable[[], Any]
 
 
 class Plan:
@@ -61,19 +61,30 @@ def captured(prefix: str, wanted: tuple[str, ...], headers: Headers, secret: tup
     Args:
         prefix: `REQUEST` or `RESPONSE`.
         wanted: Names, or regular expressions for whole names; case doesn't matter.
-        headers: A mapping, whose values may be lists, or pairs; text, or bytes in Latin-1.
+        headers: A mapping, whose values may be lists, or pairs, or a function that gives them; text, or bytes in
+            Latin-1.
         secret: More names or regular expressions, found anywhere in the name, whose values are replaced.
     """
     found: dict[str, Any] = {}
     if not wanted:
         return found
     attribute = _plan(prefix, wanted, secret).attribute
-    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+    for name, value in _pairs(headers):
         known = attribute(name)
         if known is not None:
             values = value if isinstance(value, (list, tuple)) else (value,)
             found.setdefault(known[0], []).extend(REDACTED if known[1] else _text(one) for one in values)
     return found
+
+
+def _pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
+    if callable(headers):
+        headers = headers()
+    for name in ("multi_items", "items"):  # the first is how httpx gives each value of a name
+        give = getattr(headers, name, None)
+        if give is not None:
+            return give()  # type: ignore[no-any-return]
+    return headers  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=64)

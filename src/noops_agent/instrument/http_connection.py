@@ -66,17 +66,14 @@ class Answered(Patch):
             operation = vars(connection).pop(OPERATION, None)
             if operation is None:
                 return original(connection, *args, **kwargs)
-            operation.attach()
             try:
                 response = original(connection, *args, **kwargs)
             except BaseException as error:
                 operation.close(error)
                 raise
-            finally:
-                operation.detach()
             operation.respond(response)
             operation.close(
-                None, http_client.responded(options, response.status, response.version, response.getheaders())
+                None, http_client.responded(options, response.status, response.version, response.getheaders)
             )
             return response
 
@@ -106,14 +103,12 @@ def begun(live: Live, options: Options, connection: Any) -> Operation | None:
         if left is not None:
             left.close(None, {"error.type": "_OTHER"})
         lines = connection._buffer
+        if not lines:
+            return None  # there is no request: the library is about to say so
         method, _, rest = lines[0].partition(b" ")
         target = rest.rpartition(b" ")[0].decode("latin-1")
-        headers = (
-            [line.decode("latin-1").split(": ", 1) for line in lines[1:]]
-            if options.headers("client", "request")
-            else None
-        )
-        call = http_client.described(options, method.decode("latin-1"), url_of(connection, target), headers)
+        url = url_of(connection, target)
+        call = http_client.described(options, method.decode("latin-1"), url, functools.partial(pairs, lines))
         if call is None:
             return None
         call.request = connection
@@ -133,6 +128,11 @@ def url_of(connection: Any, target: str) -> str:
         host, port = connection.host, connection.port
     scheme = "https" if connection.default_port == 443 else "http"
     return http_client.origin(scheme, host, port) + target
+
+
+def pairs(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Read the headers in a buffer."""
+    return [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines[1:])]
 
 
 def put(lines: list[bytes], name: str, value: str) -> None:

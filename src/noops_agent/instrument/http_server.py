@@ -303,12 +303,13 @@ class Exchange:
         "_first_byte",
         "_guest",
         "_headers",
-        "_kind",
         "_home",
+        "_kind",
         "_length",
         "_response",
         "find_route",
         "gone",
+        "mounted",
         "operation",
         "prefix",
         "route",
@@ -328,8 +329,10 @@ class Exchange:
         self.route: str | None = None
         self.prefix = ""
         """Templates of the routers that were passed on the way to the route."""
+        self.mounted: str | None = None
+        """The path at which the innermost of them stood."""
         self.find_route: Callable[[Any], str | None] | None = None
-        """Finds the route in `scene` when the exchange ends, where nobody has called `routed`."""
+        """Finds the route in `scene` when the response begins, and when the exchange ends without one."""
         self.scene: Any = None
         """The environ or scope; let go at the end, for it holds this exchange."""
         self.gone = False
@@ -383,10 +386,9 @@ class Exchange:
         return True
 
     def routed(self, route: str | None) -> None:
-        """Name the exchange by the template of its route; None or empty: nothing is known."""
-        if route and route != self.route:
+        """Name the exchange by the template of its route; None or empty: nothing is known. Told at the end."""
+        if route:
             self.route = route
-            self.operation.rename(span_name(self._kind.method, route))
 
     def note(self, error: BaseException) -> None:
         """Remember an exception that was made a response; it is recorded if that is a server error."""
@@ -401,6 +403,8 @@ class Exchange:
             response: What the user's `response_hook` is given.
         """
         self.status = status
+        if self.find_route is not None:
+            self.routed(self.find_route(self.scene))
         for name, value in headers:
             if len(name) == 14 and name.lower() in LENGTH_NAMES:
                 self._length = whole(value)
@@ -452,12 +456,15 @@ class Exchange:
             ending["http.response.status_code"] = status
             if status >= 500:
                 ending["error.type"] = str(status)
-        if self.find_route is not None:
-            self.routed(self.find_route(self.scene))
+        if self.route is None and self.find_route is not None:
+            self.route = self.find_route(self.scene)
+        operation = self.operation
         if self.route is not None:
             ending["http.route"] = self.route
-        if self.operation.recording:
-            if status:
+            if getattr(operation.span, "name", "") == operation.call.name:  # else the user has renamed it
+                operation.rename(span_name(self._kind.method, self.route))
+        if operation.recording:
+            if status and status != 101:
                 ending["http.response.body.size"] = self.sent if self._length is None else self._length
             if self._first_byte:
                 ending[TIME_TO_FIRST_BYTE] = self._first_byte
@@ -503,11 +510,14 @@ class LeftAlone:
         """There is nothing to take part in."""
         return False
 
-    def note(self, error: BaseException) -> None:
-        """Nothing is noted."""
-
 
 LEFT_ALONE = LeftAlone()
+
+
+def exchange_of(carrier: dict[str, Any] | None) -> Exchange | None:
+    """Find the exchange of a request by its environ or scope; None where there is none."""
+    found = None if carrier is None else carrier.get(KEY)
+    return found if isinstance(found, Exchange) else None
 
 
 # ---- values of headers -----------------------------------------------------------------------------------

@@ -73,7 +73,19 @@ def speaks(bit: int) -> bool:
 class Operation:
     """One call from its beginning to its end. Nothing in here raises into the caller."""
 
-    __slots__ = ("_attached", "_began", "_bit", "_brought", "_duration", "_layers", "_live", "call", "closed", "recording", "span")
+    __slots__ = (
+        "_attached",
+        "_began",
+        "_bit",
+        "_brought",
+        "_duration",
+        "_layers",
+        "_live",
+        "call",
+        "closed",
+        "recording",
+        "span",
+    )
 
     def __init__(self, live: Live, call: Call, kind: Any, duration: Duration | None, bit: int) -> None:
         self.call = call

@@ -187,6 +187,11 @@ def known_name(name: str) -> str:
     return ELSEWHERE.get(plain, plain)
 
 
+def is_ours(name: str) -> bool:
+    """Whether a library, by any of its names, is in our list."""
+    return known_name(name) in LIBRARIES
+
+
 # ---- all of them -----------------------------------------------------------------------------------------
 
 
@@ -209,7 +214,7 @@ def activate(settings: Any) -> Callable[[], None]:
                 _skipped[name] = "the settings leave it out"
         for entry in installed.entries(installed.THEIRS):
             name = known_name(entry.name)
-            if name not in LIBRARIES and name not in theirs and allowed(name):
+            if not is_ours(name) and name not in theirs and allowed(name):
                 undo.append(entry.activate())
 
     def deactivate() -> None:

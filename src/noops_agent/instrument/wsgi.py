@@ -286,13 +286,6 @@ def serve(
     return exchange.follow(body, environ)
 
 
-def note(environ: Environ, error: BaseException) -> None:
-    """Remember an exception that a framework makes a response of."""
-    exchange = environ.get(KEY)
-    if exchange is not None:
-        exchange.note(error)
-
-
 # ---- patches ---------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,39 @@
+"""MySQL and MariaDB by MySQL Connector/Python, in C, in Python, and asyncio.
+
+`db.namespace` is the database that the connection was made to.
+
+Source: OpenTelemetry semantic conventions 1.44, docs/db/mysql.md and docs/db/mariadb.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noops_agent.instrument import Instrumentation, db
+from noops_agent.instrument.dbapi import Driver, Shared, Targets, mysql
+
+
+def _shared(connection: Any) -> Shared:
+    address = connection.unix_socket or connection.server_host
+    return db.connection(mysql(connection.server_info), connection._database, address, connection.server_port)
+
+
+TARGETS = Targets(_shared)
+# A cursor holds a weak proxy of its connection; `get_self` gives what is behind it.
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor._connection.get_self()), db.connection(db.MYSQL))
+
+INSTRUMENTATION = Instrumentation(
+    "mysql",
+    distribution=("mysql-connector-python", "mysql-connector"),
+    versions=">=8.0",
+    hooks=(
+        *DRIVER.hooks("mysql.connector.cursor:MySQLCursor"),
+        *DRIVER.hooks("mysql.connector.cursor:MySQLCursorPrepared", "execute", "executemany"),
+        *DRIVER.hooks("mysql.connector.cursor_cext:CMySQLCursor", optional=True),
+        *DRIVER.hooks("mysql.connector.cursor_cext:CMySQLCursorPrepared", "execute", "executemany", optional=True),
+        *DRIVER.hooks("mysql.connector.aio.cursor:MySQLCursor", optional=True),
+        *DRIVER.hooks("mysql.connector.aio.cursor:MySQLCursorPrepared", "execute", "executemany", optional=True),
+    ),
+    setup=DRIVER.setup,
+    options=("commenter",),
+)
