@@ -1,67 +1,71 @@
-"""The shop's queue: a table of jobs in a SQLite file that both sides open.
+"""The shop's queue: a folder of files that both sides see.
 
-A job carries headers beside its body, as a message of any broker does. Putting the trace context into them,
-and the two spans, is the only tracing code of the shop: it stands in until the agent instruments the queue.
-It uses the OpenTelemetry API alone, which does nothing in a process without an agent.
+A job carries headers beside its body, as a message of any broker does. This queue is the shop's own, which nothing can
+know of, so it puts the trace context into the headers, and makes the two spans, itself: the only tracing code of the
+shop. It uses the OpenTelemetry API alone, which does nothing in a process without an agent.
 """
 
 import json
-import sqlite3
+import os
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from opentelemetry import propagate, trace
 
-TABLE = """CREATE TABLE IF NOT EXISTS jobs (
-    id INTEGER PRIMARY KEY, kind TEXT, body TEXT, headers TEXT, due REAL, attempts INTEGER, taken INTEGER)"""
-
 READY = "waiting for jobs"
 """What a worker says once it takes jobs; whoever started it can wait for that."""
-
-OLDEST_DUE = """SELECT id, kind, body, headers, attempts + 1 FROM jobs
-    WHERE taken = 0 AND due <= ? ORDER BY id LIMIT 1"""
 
 tracer = trace.get_tracer("shop.jobs")
 
 
 @dataclass
 class Job:
-    id: int
+    id: str
     kind: str
     body: dict[str, Any]
     headers: dict[str, str]
-    attempts: int
+    attempts: int = 0
 
 
 class Jobs:
-    """The queue in the file at *path*. Any number of threads and processes may use it."""
+    """The queue in the folder at *path*. Any number of threads and processes may use it.
+
+    A file is a job; its name begins with the time from which on it may be taken, in milliseconds since the epoch. To
+    take it is to move it: that succeeds for one.
+    """
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        with closing(self._open()) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute(TABLE)
+        self.new, self.waiting, self.taken = (Path(path, name) for name in ("new", "waiting", "taken"))
+        for folder in (self.new, self.waiting, self.taken):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, kind: str, body: dict[str, Any]) -> None:
         """Add a job, due at once."""
-        headers: dict[str, str] = {}
-        with tracer.start_as_current_span(f"send {kind}", kind=trace.SpanKind.PRODUCER) as span:
-            propagate.inject(headers)
-            number = self._insert(kind, body, headers)
-            span.set_attributes(described("send", kind, number))
+        job = Job(uuid.uuid4().hex, kind, body, {})
+        with tracer.start_as_current_span(
+            f"send {kind}", kind=trace.SpanKind.PRODUCER, attributes=described("send", job)
+        ):
+            propagate.inject(job.headers)
+            self._lay_down(job, time.time())
 
     def take(self) -> Job | None:
-        """Take the oldest job that is due; None when there is none."""
-        with closing(self._open()) as database:
-            database.execute("BEGIN IMMEDIATE")  # two workers never take the same job
-            row = database.execute(OLDEST_DUE, (time.time(),)).fetchone()
-            if row is not None:
-                database.execute("UPDATE jobs SET taken = 1, attempts = attempts + 1 WHERE id = ?", row[:1])
-            database.execute("COMMIT")
-        return None if row is None else Job(row[0], row[1], json.loads(row[2]), json.loads(row[3]), row[4])
+        """Take the job that is due longest; None when there is none."""
+        now_ms = time.time() * 1000
+        for name in sorted(os.listdir(self.waiting)):
+            due_ms, _, number = name.partition("-")
+            if int(due_ms) > now_ms:
+                break
+            with suppress(FileNotFoundError):  # somebody else was faster
+                place = (self.waiting / name).rename(self.taken / number)
+                job = Job(**json.loads(place.read_text()))
+                job.attempts += 1
+                return job
+        return None
 
     @contextmanager
     def processing(self, job: Job) -> Iterator[None]:
@@ -70,42 +74,35 @@ class Jobs:
             f"process {job.kind}",
             context=propagate.extract(job.headers),
             kind=trace.SpanKind.CONSUMER,
-            attributes={**described("process", job.kind, job.id), "shop.job.attempt": job.attempts},
+            attributes={**described("process", job), "shop.job.attempt": job.attempts},
         ):
             yield
 
     def put_back(self, job: Job, delay_s: float) -> None:
         """Let *job* be taken again, not before *delay_s* from now."""
-        self._execute("UPDATE jobs SET taken = 0, due = ? WHERE id = ?", (time.time() + delay_s, job.id))
+        self._lay_down(job, time.time() + delay_s)
+        self.remove(job)
 
     def remove(self, job: Job) -> None:
-        self._execute("DELETE FROM jobs WHERE id = ?", (job.id,))
+        (self.taken / job.id).unlink()
 
     def count(self) -> int:
         """Jobs that are waiting or being worked on."""
-        with closing(self._open()) as database:
-            return int(database.execute("SELECT count(*) FROM jobs").fetchone()[0])
+        return len({name.rpartition("-")[2] for folder in (self.waiting, self.taken) for name in os.listdir(folder)})
 
-    def _insert(self, kind: str, body: dict[str, Any], headers: dict[str, str]) -> int:
-        return self._execute(
-            "INSERT INTO jobs (kind, body, headers, due, attempts, taken) VALUES (?, ?, ?, ?, 0, 0)",
-            (kind, json.dumps(body), json.dumps(headers), time.time()),
-        )
-
-    def _execute(self, statement: str, values: tuple[object, ...]) -> int:
-        with closing(self._open()) as database:
-            return int(database.execute(statement, values).lastrowid or 0)
-
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=10, isolation_level=None)
+    def _lay_down(self, job: Job, due: float) -> None:
+        """Write the file where nobody looks, then move it: no one finds half a job."""
+        place = self.new / f"{round(due * 1000):014d}-{job.id}"
+        place.write_text(json.dumps(vars(job)))
+        place.rename(self.waiting / place.name)
 
 
-def described(operation: str, kind: str, number: int) -> dict[str, str]:
+def described(operation: str, job: Job) -> dict[str, str]:
     """Attributes of a message, by the semantic conventions for messaging."""
     return {
         "messaging.system": "shop_jobs",
         "messaging.operation.type": operation,
         "messaging.operation.name": operation,
-        "messaging.destination.name": kind,
-        "messaging.message.id": str(number),
+        "messaging.destination.name": job.kind,
+        "messaging.message.id": job.id,
     }

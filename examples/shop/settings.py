@@ -13,7 +13,7 @@ PAYMENTS_URL = os.environ.get("SHOP_PAYMENTS_URL", f"http://{HOST}:{PAYMENTS_POR
 
 FOLDER = os.environ.get("SHOP_FOLDER", os.path.join(tempfile.gettempdir(), "noops-shop"))
 DATABASE_URL = os.environ.get("SHOP_DATABASE_URL", f"sqlite:///{FOLDER}/shop.sqlite")
-JOBS_PATH = os.path.join(FOLDER, "jobs.sqlite")
+JOBS_PATH = os.path.join(FOLDER, "jobs")
 
 SLOW_SHARE = float(os.environ.get("SHOP_SLOW_SHARE", 1 / 12))  # of the bank's answers
 BUSY_SHARE = float(os.environ.get("SHOP_BUSY_SHARE", 1 / 15))  # of captures, refused for now

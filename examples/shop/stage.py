@@ -131,7 +131,7 @@ class Stage:
 
     def drain(self) -> bool:
         """Wait until no job is left; False where that takes too long."""
-        jobs = Jobs(str(Path(self.folder.name, "jobs.sqlite")))
+        jobs = Jobs(str(Path(self.folder.name, "jobs")))
         return wait_for(lambda: jobs.count() == 0, DRAIN_TIMEOUT_S)
 
     def kill(self) -> None:

@@ -38,7 +38,7 @@ def work(jobs: Jobs, job: Job) -> None:
             KINDS[job.kind](job.body)
     except requests.RequestException as error:
         again = job.attempts < ATTEMPTS
-        log.warning("job %d failed: %s; %s", job.id, error, "comes again" if again else "given up")
+        log.warning("job %s failed: %s; %s", job.id, error, "comes again" if again else "given up")
         if again:
             jobs.put_back(job, delay_s=0.2 * job.attempts)
             return

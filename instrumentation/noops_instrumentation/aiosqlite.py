@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import After, Args, Before, Call, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Targets, sqlite, unobserved
+from noops_agent.instrument.dbapi import Driver, Targets, sqlite
+from noops_agent.instrument.factories import unobserved
 
 SINGLE = frozenset(("execute", "executescript", "_execute_fetchall", "_execute_insert"))
 
@@ -28,7 +29,7 @@ def _connects(connection: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs
 
 
 def _sent(connection: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    name = args[0].__name__  # of the driver's own method, which the thread is told to call
+    name = getattr(args[0], "__name__", "")  # of the driver's own method, which the thread is told to call
     if name in SINGLE:
         return DRIVER.execute(connection, args[1:], kwargs)
     return DRIVER.executemany(connection, args[1:], kwargs) if name == "executemany" else None

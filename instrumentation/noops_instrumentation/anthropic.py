@@ -12,11 +12,10 @@ its other calls (batches, files, sessions) keep theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
-
-from opentelemetry.trace import NoOpTracer
 
 from noops_agent.instrument import After, Args, Attributes, Before, Call, Instrumentation, Kwargs, genai
 from noops_agent.instrument.genai import Endpoint, Found, Generation, Progress
@@ -28,7 +27,7 @@ _FIELDS = {
     "top_p": genai.REQUEST_TOP_P,
     "top_k": genai.REQUEST_TOP_K,
 }
-_SILENT = NoOpTracer()
+_NAMELESS = SimpleNamespace(span_name=None)
 
 
 @lru_cache(maxsize=64)
@@ -54,19 +53,20 @@ def _asked(body: Mapping[str, Any]) -> Found:
 def _usage(found: Found, used: Any) -> None:
     if used is None:
         return
-    read = getattr(used, "cache_read_input_tokens", None) or 0
-    created = getattr(used, "cache_creation_input_tokens", None) or 0
-    given = getattr(used, "input_tokens", None)
+    get = genai.members(used).get
+    read, created = get("cache_read_input_tokens") or 0, get("cache_creation_input_tokens") or 0
+    given = get("input_tokens")
     whole = given + read + created if isinstance(given, int) else None
-    genai.usage(found, whole, getattr(used, "output_tokens", None), read, created)
+    genai.usage(found, whole, get("output_tokens"), read, created)
 
 
 def _message(answer: Any) -> Found:
-    found = genai.told({}, RESPONSE_ID=getattr(answer, "id", None), RESPONSE_MODEL=getattr(answer, "model", None))
-    reason = getattr(answer, "stop_reason", None)
+    get = genai.members(answer).get
+    found = genai.told({}, RESPONSE_ID=get("id"), RESPONSE_MODEL=get("model"))
+    reason = get("stop_reason")
     if reason:
         found[genai.RESPONSE_FINISH_REASONS] = [reason]
-    _usage(found, getattr(answer, "usage", None))
+    _usage(found, get("usage"))
     return found
 
 
@@ -100,7 +100,7 @@ def _said(progress: Progress, kind: str, event: Any) -> None:
 
 def _part(block: Any) -> Any:
     """Give a block of a message, of a request (a mapping) or of an answer (an object), as a part."""
-    get = block.get if isinstance(block, Mapping) else lambda name: getattr(block, name, None)
+    get: Callable[[str], Any] = block.get if isinstance(block, Mapping) else lambda name: getattr(block, name, None)
     kind = get("type")
     if kind == "text":
         return {"type": "text", "content": get("text")}
@@ -146,11 +146,11 @@ def _for_messages(options: Any) -> bool:
 def _request(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     """Describe the client's `request(cast_to, options, *, stream)`; it is used for all of the API."""
     options = args[1] if len(args) > 1 else kwargs["options"]
-    body = options.json_data
-    if not _for_messages(options) or not isinstance(body, Mapping):
+    body = genai.body_of(options) if _for_messages(options) else None
+    if body is None:
         return None
-    url = client.base_url
-    place = genai.service(_provider(type(client)), url.scheme, url.host, url.port)
+    url, kind = client.base_url, client.__class__
+    place = genai.service(_provider(kind), url.scheme, url.host, url.port)
     call = genai.described(_MESSAGES, body, place, bool(kwargs.get("stream")))
     call.request = options
     return call
@@ -162,10 +162,10 @@ def _failure(call: Call, error: BaseException) -> Attributes | None:
 
 
 def _untraced(instance: None, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-    """Give the library a tracer that makes nothing, where this integration has made the span."""
+    """Show the library a request without a name, which it makes no span for, where this integration has made one."""
     if not _for_messages(args[2]):
         return None
-    return (_SILENT, *args[1:]), kwargs
+    return (*args[:2], _NAMELESS, *args[3:]), kwargs
 
 
 INSTRUMENTATION = Instrumentation(

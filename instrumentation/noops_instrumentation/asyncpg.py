@@ -34,7 +34,7 @@ def _bound_many(statement: Any, args: Args, kwargs: Kwargs) -> Call | None:
 
 
 def _copied(connection: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    return DRIVER.copy(connection, args[0] if args else kwargs["table_name"])
+    return DRIVER.copy(connection, args[0] if args else kwargs.get("table_name"))
 
 
 TARGETS = Targets(_shared)
@@ -59,14 +59,14 @@ INSTRUMENTATION = Instrumentation(
         DRIVER.hook(f"{CONNECTION}.fetchval", DRIVER.execute),
         DRIVER.hook(f"{CONNECTION}.fetchmany", DRIVER.executemany, optional=True),
         DRIVER.hook(f"{CONNECTION}.executemany", DRIVER.executemany),
-        DRIVER.hook(f"{CONNECTION}.copy_from_query", DRIVER.execute),
+        DRIVER.hook(f"{CONNECTION}.copy_from_query", DRIVER.execute, nests=True),
         DRIVER.hook(f"{CONNECTION}.copy_from_table", _copied),
         DRIVER.hook(f"{CONNECTION}.copy_to_table", _copied),
         DRIVER.hook(f"{CONNECTION}.copy_records_to_table", _copied),
         # The coroutine behind all methods of a prepared statement; they themselves are plain functions.
         DRIVER.hook(f"{PREPARED}._PreparedStatement__do_execute", _bound, optional=True),
-        DRIVER.hook(f"{PREPARED}.executemany", _bound_many, ends=CONSUMED),
-        DRIVER.hook(f"{PREPARED}.fetchmany", _bound_many, ends=CONSUMED, optional=True),
+        DRIVER.hook(f"{PREPARED}.executemany", _bound_many, nests=True, ends=CONSUMED),
+        DRIVER.hook(f"{PREPARED}.fetchmany", _bound_many, nests=True, ends=CONSUMED, optional=True),
         DRIVER.hook(f"{CURSOR}._bind", _bound, optional=True),
         DRIVER.hook(f"{CURSOR}._bind_exec", _bound, optional=True),
         After(f"{TRANSACTION}.start", lambda transaction, args, kwargs, returned: quieted(returned)),

@@ -11,11 +11,15 @@ instrumentation in opentelemetry-python-contrib.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from celery.signals import worker_process_shutdown
+
+import noops_agent
 from noops_agent.instrument import (
     CONSUMER,
     NOT_AN_ERROR,
@@ -119,8 +123,8 @@ def _send(app: Any, args: Args, kwargs: Kwargs) -> Call:
     known = _known(app)
     system, address, port = known.broker
     headers = kwargs["headers"] = dict(kwargs.get("headers") or ())
-    queue = kwargs.get("queue") or kwargs.get("routing_key")
-    destination = known.queue(app, task) if queue is None else getattr(queue, "name", queue)
+    queue: Any = kwargs.get("queue") or kwargs.get("routing_key")
+    destination: str = known.queue(app, task) if queue is None else getattr(queue, "name", queue)
     attributes = {_TASK: task}
     for option in ("countdown", "retries"):
         if kwargs.get(option):
@@ -236,13 +240,37 @@ def _muted(books: dict[str, str], *layers: str) -> tuple[Muted, ...]:
     )
 
 
+# ---- the end of a child ----------------------------------------------------------------------------------
+
+_EXIT_S = 2.0
+"""Longest time that a child of the prefork pool waits, in seconds, until what it recorded is sent."""
+
+
+def _finish(**_: Any) -> None:
+    noops_agent.flush(_EXIT_S)
+
+
+def _set_up(_: Any) -> Callable[[], object]:
+    """Send what a child has recorded before it ends: it leaves by `os._exit`, past everything that is registered."""
+    worker_process_shutdown.connect(_finish, weak=False)
+    return lambda: worker_process_shutdown.disconnect(_finish)
+
+
 INSTRUMENTATION = Instrumentation(
     library="celery",
     distribution="celery",
     versions=">=5.0",
     options=("links",),
+    setup=_set_up,
     hooks=(
-        Hook("celery.app.base:Celery.send_task", PRODUCER, _send, result=_sent, duration=_SENDING, layer=messaging.LAYER),
+        Hook(
+            "celery.app.base:Celery.send_task",
+            PRODUCER,
+            _send,
+            result=_sent,
+            duration=_SENDING,
+            layer=messaging.LAYER,
+        ),
         Given("celery.app.trace:build_tracer", _tracer),
         Given("celery.worker.consumer.consumer:build_tracer", _tracer),
         *_muted(_BOOKS, "db", "http", "rpc"),

@@ -17,6 +17,7 @@ from typing import Any
 from noops_agent.instrument import INTERNAL, NOT_AN_ERROR, Args, Attributes, Call, Hook, Instrumentation, Kwargs
 from noops_agent.instrument.carry import Outlives, end_of
 
+_EXECUTABLE = os.path.basename(sys.executable or "python")
 _SERVING_MODULES = frozenset(
     """
     arq.cli celery.bin.beat celery.bin.events celery.bin.multi celery.bin.shell celery.bin.worker chainlit.cli
@@ -49,8 +50,7 @@ def _command(command: Any, args: Args, kwargs: Kwargs) -> Call | None:
     context = args[0] if args else kwargs["ctx"]
     if context.invoked_subcommand is not None or _serves(command):
         return None  # a group makes way for the command that follows
-    executable = os.path.basename(sys.executable or "python")
-    attributes = {"process.executable.name": executable, "process.pid": os.getpid()}
+    attributes = {"process.executable.name": _EXECUTABLE, "process.pid": os.getpid()}
     return Call(context.command_path, attributes, request=context)
 
 

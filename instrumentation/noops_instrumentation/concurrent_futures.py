@@ -10,8 +10,8 @@ from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
-from noops_agent.instrument import Args, Before, Instrumentation, Kwargs
-from noops_agent.instrument.carry import CarriedOnce, Shipped, current, to_environment
+from noops_agent.instrument import Instrumentation
+from noops_agent.instrument.carry import CarriedOnce, Carries, once, shipped
 
 
 @lru_cache(maxsize=128)
@@ -20,29 +20,15 @@ def _pickles(executor: Hashable) -> bool:
     return any(base.__name__ == "InterpreterPoolExecutor" for base in getattr(executor, "__mro__", ()))
 
 
-def _to_thread(executor: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-    context = current()
-    if not context or _pickles(type(executor)):
-        return None
-    return (CarriedOnce(args[0], context), *args[1:]), kwargs
-
-
-def _to_process(executor: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-    carrier = to_environment(current())
-    return ((Shipped(args[0], carrier), *args[1:]), kwargs) if carrier else None
-
-
-def _callback(future: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-    context = current()
-    function = args[0] if args else kwargs.pop("fn")
-    return ((CarriedOnce(function, context),), kwargs) if context else None
+def _to_thread(executor: Any, function: Any, context: Any) -> Any:
+    return function if _pickles(executor.__class__) else CarriedOnce(function, context)
 
 
 INSTRUMENTATION = Instrumentation(
     library="concurrent_futures",
     hooks=(
-        Before("concurrent.futures.thread:ThreadPoolExecutor.submit", _to_thread),
-        Before("concurrent.futures.process:ProcessPoolExecutor.submit", _to_process),
-        Before("concurrent.futures._base:Future.add_done_callback", _callback),
+        Carries("concurrent.futures.thread:ThreadPoolExecutor.submit", _to_thread),
+        Carries("concurrent.futures.process:ProcessPoolExecutor.submit", shipped),
+        Carries("concurrent.futures._base:Future.add_done_callback", once, "fn"),
     ),
 )

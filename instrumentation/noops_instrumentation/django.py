@@ -9,8 +9,11 @@ Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
+
+from django.http import HttpResponse
 
 from noops_agent.instrument import After, Args, Before, Instrumentation, Kwargs
 from noops_agent.instrument.asgi import ASGIMethod
@@ -24,6 +27,11 @@ def _template(root: str, route: str) -> str:
     for anchor in ("\\Z", "\\z", "$"):
         plain = plain.removesuffix(anchor)
     return f"{root.rstrip('/')}/{plain.removeprefix('/')}"
+
+
+def _attend(body: Any) -> tuple[list[Callable[[], object]], Sequence[Any]] | None:
+    """Find what Django calls at the end of a body that is there already; in others, code of the view runs."""
+    return (body._resource_closers, body._container) if isinstance(body, HttpResponse) else None
 
 
 def _carrier(request: Any) -> Any:
@@ -58,7 +66,7 @@ INSTRUMENTATION = Instrumentation(
     distribution="django",
     versions=">=3.2",
     hooks=(
-        WSGIMethod("django.core.handlers.wsgi:WSGIHandler.__call__"),
+        WSGIMethod("django.core.handlers.wsgi:WSGIHandler.__call__", attend=_attend),
         ASGIMethod("django.core.handlers.asgi:ASGIHandler.__call__"),
         After("django.core.handlers.base:BaseHandler.resolve_request", _resolved),
         Before("django.core.handlers.exception:response_for_exception", _response_for_exception),

@@ -8,9 +8,12 @@ Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flask
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import ClosingIterator
 
 from noops_agent.instrument import Args, Before, Instrumentation, Kwargs
 from noops_agent.instrument.http_server import exchange_of
@@ -26,6 +29,15 @@ def _route(environ: dict[str, Any]) -> str | None:
     return root + path if root else path
 
 
+def _attend(body: Any) -> tuple[list[Callable[[], object]], Sequence[Any]] | None:
+    """Find what Werkzeug calls at the end of a body that is there already; in others, code of the view runs."""
+    callbacks: Any = body._callbacks if type(body) is ClosingIterator else None
+    response = getattr(callbacks[-1], "__self__", None) if callbacks else None
+    if callbacks is None or not isinstance(response, Response) or response._on_close or not response.is_sequence:
+        return None
+    return callbacks, response.response  # type: ignore[return-value]  # a sequence, as was asked
+
+
 def _note(app: Any, args: Args, kwargs: Kwargs) -> None:
     exchange = exchange_of(flask.request.environ)
     if exchange is not None:
@@ -38,8 +50,8 @@ INSTRUMENTATION = Instrumentation(
     distribution="flask",
     versions=">=2.0",
     hooks=(
-        WSGIMethod("flask.app:Flask.__call__", _route),
-        WSGIMethod("flask.app:Flask.wsgi_app", _route),
+        WSGIMethod("flask.app:Flask.__call__", _route, attend=_attend),
+        WSGIMethod("flask.app:Flask.wsgi_app", _route, attend=_attend),
         Before("flask.app:Flask.handle_user_exception", _note),
         Before("flask.app:Flask.handle_exception", _note),
     ),

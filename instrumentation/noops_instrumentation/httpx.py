@@ -27,15 +27,27 @@ def _send(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     request = args[0] if args else kwargs["request"]
     headers = request.headers
     call = http_client.described(
-        INSTRUMENTATION.options, request.method, str(request.url), headers, http_client.resends(request)
+        INSTRUMENTATION.options, request.method, _text(request.url), headers, http_client.resends(request)
     )
     if call is not None:
         # An attempt has headers of its own; the program's request object gets back those that it had. They are
         # exchanged and not changed, for another thread may be sending the same request.
         call.request = request
-        call.inject = request.headers = type(headers)(headers)
+        call.inject = request.headers = headers.copy()
         call.state = headers
     return call
+
+
+def _text(url: Any) -> str:
+    """Write a URL; by its parts where they are at hand, since `str` puts them together anew for each of them."""
+    parts = getattr(url, "_uri_reference", None)
+    if not isinstance(parts, tuple) or len(parts) != 7:
+        return str(url)
+    scheme, userinfo, host, port, path, query, fragment = parts
+    if userinfo or fragment or not host:
+        return str(url)
+    base = http_client.origin(scheme, host, port)
+    return f"{base}{path}?{query}" if query is not None else base + path
 
 
 def _restore(call: Call) -> None:

@@ -27,7 +27,8 @@ def _described(verb: str, name: str | None) -> Call:
 def _render(template: Any, args: Args, kwargs: Kwargs) -> Call | None:
     if template.environment.is_async:
         return None  # it runs the coroutine, which tells of itself
-    return _described("render", template.name)
+    name = template.name
+    return Call(_span_name("render", name), {"jinja2.template_name": name or UNNAMED})
 
 
 def _render_async(template: Any, args: Args, kwargs: Kwargs) -> Call:

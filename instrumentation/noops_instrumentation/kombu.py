@@ -185,9 +185,7 @@ INSTRUMENTATION = Instrumentation(
     versions=">=5.0",
     options=("links",),
     hooks=(
-        Hook(
-            "kombu.messaging:Producer.publish", PRODUCER, _publish, duration=messaging.SENDING, layer=messaging.LAYER
-        ),
+        Hook("kombu.messaging:Producer.publish", PRODUCER, _publish, duration=messaging.SENDING, layer=messaging.LAYER),
         Hook("kombu.messaging:Consumer.receive", CONSUMER, _receive, duration=messaging.PROCESSING),
         Handed("kombu.messaging:Consumer.__init__", 6, "on_message", _on_message),
         Received("kombu.simple:SimpleBase.get", _got, failed=_failed),

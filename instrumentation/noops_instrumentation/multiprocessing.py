@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import Args, Before, Instrumentation, Kwargs
-from noops_agent.instrument.carry import Arrives, Carried, CarriedOnce, Departs, Shipped, current, to_environment
+from noops_agent.instrument.carry import Arrives, Carried, CarriedOnce, Carries, Departs, get_current, shipped
 
 LASTING = frozenset(("concurrent.futures.process", "multiprocessing.managers", "multiprocessing.pool"))
 
@@ -21,28 +21,14 @@ def _lasts(process: Any) -> bool:
     return module in LASTING
 
 
-def _task(pool: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-    context = current()
-    if not context:
-        return None
-    carry = _to_thread if type(pool).__name__ == "ThreadPool" else _to_process
-    if args:
-        return (carry(args[0], context), *args[1:]), kwargs
-    kwargs["func"] = carry(kwargs["func"], context)
-    return args, kwargs
-
-
-def _to_thread(function: Any, context: Any) -> Any:
-    return Carried(function, context)
-
-
-def _to_process(function: Any, context: Any) -> Any:
-    carrier = to_environment(context)
-    return Shipped(function, carrier) if carrier else function
+def _task(pool: Any, function: Any, context: Any) -> Any:
+    if type(pool).__name__ == "ThreadPool":
+        return Carried(function, context)
+    return shipped(pool, function, context)
 
 
 def _callbacks(result: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-    context = current()
+    context = get_current()
     if not context:
         return None
     pool, *functions = args
@@ -58,10 +44,10 @@ INSTRUMENTATION = Instrumentation(
     hooks=(
         Departs("multiprocessing.process:BaseProcess.start", _lasts),
         Arrives("multiprocessing.process:BaseProcess._bootstrap"),
-        Before("multiprocessing.pool:Pool.apply_async", _task),
-        Before("multiprocessing.pool:Pool._map_async", _task),
-        Before("multiprocessing.pool:Pool.imap", _task),
-        Before("multiprocessing.pool:Pool.imap_unordered", _task),
+        Carries("multiprocessing.pool:Pool.apply_async", _task, "func"),
+        Carries("multiprocessing.pool:Pool._map_async", _task, "func"),
+        Carries("multiprocessing.pool:Pool.imap", _task, "func"),
+        Carries("multiprocessing.pool:Pool.imap_unordered", _task, "func"),
         Before("multiprocessing.pool:ApplyResult.__init__", _callbacks),
     ),
 )

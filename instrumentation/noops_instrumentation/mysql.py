@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import Instrumentation, db
-from noops_agent.instrument.dbapi import Driver, Shared, Targets, mysql
+from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, mysql, numbered
 
 
 def _shared(connection: Any) -> Shared:
@@ -20,19 +20,19 @@ def _shared(connection: Any) -> Shared:
 
 TARGETS = Targets(_shared)
 # A cursor holds a weak proxy of its connection; `get_self` gives what is behind it.
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor._connection.get_self()), db.connection(db.MYSQL))
-
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor._connection.get_self()), db.connection(db.MYSQL), failure=numbered)
+# Executing nests: the driver asks the server for its modes when it first has to escape a value.
 INSTRUMENTATION = Instrumentation(
     "mysql",
     distribution=("mysql-connector-python", "mysql-connector"),
     versions=">=8.0",
     hooks=(
-        *DRIVER.hooks("mysql.connector.cursor:MySQLCursor"),
-        *DRIVER.hooks("mysql.connector.cursor:MySQLCursorPrepared", "execute", "executemany"),
-        *DRIVER.hooks("mysql.connector.cursor_cext:CMySQLCursor", optional=True),
-        *DRIVER.hooks("mysql.connector.cursor_cext:CMySQLCursorPrepared", "execute", "executemany", optional=True),
-        *DRIVER.hooks("mysql.connector.aio.cursor:MySQLCursor", optional=True),
-        *DRIVER.hooks("mysql.connector.aio.cursor:MySQLCursorPrepared", "execute", "executemany", optional=True),
+        *DRIVER.hooks("mysql.connector.cursor:MySQLCursor", nests=True),
+        *DRIVER.hooks("mysql.connector.cursor:MySQLCursorPrepared", MANY, nests=True),
+        *DRIVER.hooks("mysql.connector.cursor_cext:CMySQLCursor", nests=True, optional=True),
+        *DRIVER.hooks("mysql.connector.cursor_cext:CMySQLCursorPrepared", MANY, nests=True, optional=True),
+        *DRIVER.hooks("mysql.connector.aio.cursor:MySQLCursor", nests=True, optional=True),
+        *DRIVER.hooks("mysql.connector.aio.cursor:MySQLCursorPrepared", MANY, nests=True, optional=True),
     ),
     setup=DRIVER.setup,
     options=("commenter",),

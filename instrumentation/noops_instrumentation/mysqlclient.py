@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from noops_agent.instrument import After, Args, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Shared, Targets, mysql
+from noops_agent.instrument.dbapi import COMPOUND, EXECUTE, Driver, Shared, Targets, mysql, numbered
 
 PARAMETERS = ("host", "user", "password", "database", "port", "unix_socket")
 """Of the constructor, in the order in which it takes them."""
@@ -31,7 +31,7 @@ def _shared(connection: Any) -> Shared:
 
 
 TARGETS = Targets(_shared)
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.MYSQL))
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.MYSQL), failure=numbered)
 
 INSTRUMENTATION = Instrumentation(
     "mysqlclient",
@@ -39,7 +39,8 @@ INSTRUMENTATION = Instrumentation(
     versions=">=1.4",
     hooks=(
         After("MySQLdb.connections:Connection.__init__", _connected),
-        *DRIVER.hooks("MySQLdb.cursors:BaseCursor"),
+        *DRIVER.hooks("MySQLdb.cursors:BaseCursor", EXECUTE),
+        *DRIVER.hooks("MySQLdb.cursors:BaseCursor", COMPOUND, nests=True),
     ),
     setup=DRIVER.setup,
     options=("commenter",),

@@ -42,6 +42,12 @@ _SAMPLING = {
     "max_output_tokens": genai.REQUEST_MAX_TOKENS,
     "seed": genai.REQUEST_SEED,
 }
+_HEAD = (
+    ("id", genai.RESPONSE_ID),
+    ("model", genai.RESPONSE_MODEL),
+    ("service_tier", "openai.response.service_tier"),
+    ("system_fingerprint", "openai.response.system_fingerprint"),
+)
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
@@ -104,26 +110,23 @@ def _usage(found: Found, used: Any) -> None:
     """Read the numbers of tokens, under the names of either API."""
     if used is None:
         return
-    given = _first(used, "prompt_tokens", "input_tokens")
-    made = _first(used, "completion_tokens", "output_tokens")
-    in_detail = _first(used, "prompt_tokens_details", "input_tokens_details")
-    out_detail = _first(used, "completion_tokens_details", "output_tokens_details")
-    read = getattr(in_detail, "cached_tokens", None)
-    genai.usage(found, given, made, read, reasoning=getattr(out_detail, "reasoning_tokens", None))
-
-
-def _first(thing: Any, name: str, other: str) -> Any:
-    value = getattr(thing, name, None)
-    return getattr(thing, other, None) if value is None else value
+    get = genai.members(used).get
+    given, made = get("prompt_tokens"), get("completion_tokens")
+    inside, outside = get("prompt_tokens_details"), get("completion_tokens_details")
+    if given is None:
+        given, made = get("input_tokens"), get("output_tokens")
+        inside, outside = get("input_tokens_details"), get("output_tokens_details")
+    read = genai.members(inside).get("cached_tokens")
+    genai.usage(found, given, made, read, reasoning=genai.members(outside).get("reasoning_tokens"))
 
 
 def _head(found: Found, answer: Any) -> Found:
-    genai.told(found, RESPONSE_ID=getattr(answer, "id", None), RESPONSE_MODEL=getattr(answer, "model", None))
-    for name in ("service_tier", "system_fingerprint"):
-        value = getattr(answer, name, None)
+    get = genai.members(answer).get
+    for name, attribute in _HEAD:
+        value = get(name)
         if isinstance(value, str):
-            found[f"openai.response.{name}"] = value
-    _usage(found, getattr(answer, "usage", None))
+            found[attribute] = value
+    _usage(found, get("usage"))
     return found
 
 
@@ -146,7 +149,7 @@ def _chunk(progress: Progress, chunk: Any) -> None:
 
 def _said(progress: Progress, choice: Any) -> None:
     """Keep a piece of what a choice says: a delta of a chat, or the text of a completion."""
-    delta = getattr(choice, "delta", None)
+    delta = genai.members(choice).get("delta")
     if delta is None:
         progress.say(choice.index, getattr(choice, "text", None) or "")
         return
@@ -159,7 +162,7 @@ def _said(progress: Progress, choice: Any) -> None:
 
 def _response(answer: Any) -> Found:
     found = _head({}, answer)
-    status = getattr(answer, "status", None)
+    status = genai.members(answer).get("status")
     reason = _finish_reason(answer, status)
     if reason:
         found[genai.RESPONSE_FINISH_REASONS] = [reason]
@@ -181,7 +184,7 @@ def _finish_reason(answer: Any, status: str | None) -> str | None:
 
 def _event(progress: Progress, event: Any) -> None:
     """Read an event of a streamed response; the last one has the whole answer inside."""
-    answer = getattr(event, "response", None)
+    answer = genai.members(event).get("response")
     if answer is not None and event.type != "response.in_progress":
         progress.found.update(_response(answer))
         if progress.content and event.type in ("response.completed", "response.incomplete"):
@@ -313,8 +316,8 @@ def _request(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     """Describe the client's `request(cast_to, options, *, stream)`; it is used for all of the API."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = _ENDPOINTS.get(options.url)
-    body = options.json_data
-    if endpoint is None or not isinstance(body, Mapping):
+    body = genai.body_of(options) if endpoint is not None else None
+    if endpoint is None or body is None:
         return None
     url = client.base_url
     place = genai.service(_provider(url.host), url.scheme, url.host, url.port)

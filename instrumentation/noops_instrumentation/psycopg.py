@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import CONSUMED, Instrumentation, Quiet, db
-from noops_agent.instrument.dbapi import Driver, Shared, Targets, composed
+from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, composed
 
 
 def _shared(connection: Any) -> Shared:
@@ -29,11 +29,11 @@ INSTRUMENTATION = Instrumentation(
     distribution="psycopg",
     versions=">=3.1",
     hooks=(
-        *DRIVER.hooks("psycopg:Cursor", "execute", "executemany"),
+        *DRIVER.hooks("psycopg:Cursor", MANY),
         DRIVER.hook("psycopg:Cursor.stream", DRIVER.execute),
         DRIVER.hook("psycopg:Cursor.copy", DRIVER.execute, ends=CONSUMED),
         DRIVER.hook("psycopg:ServerCursor.execute", DRIVER.execute),
-        *DRIVER.hooks("psycopg:AsyncCursor", "execute", "executemany"),
+        *DRIVER.hooks("psycopg:AsyncCursor", MANY),
         DRIVER.hook("psycopg:AsyncCursor.stream", DRIVER.execute),
         DRIVER.hook("psycopg:AsyncCursor.copy", DRIVER.execute, ends=CONSUMED),
         DRIVER.hook("psycopg:AsyncServerCursor.execute", DRIVER.execute),

@@ -16,7 +16,8 @@ from typing import Any
 from psycopg2 import extensions
 
 from noops_agent.instrument import Args, Call, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, composed, shared_of
+from noops_agent.instrument.dbapi import Driver, Shared, composed
+from noops_agent.instrument.factories import Factory, Native, Parameter, shared_of
 
 UNKNOWN = db.connection(db.POSTGRESQL)
 
@@ -26,13 +27,12 @@ def _shared(connection: Any, args: Args, kwargs: Kwargs) -> Shared:
     return db.connection(db.POSTGRESQL, known.dbname, known.host, known.port)
 
 
-def _copy_from(cursor: Any, args: Args, kwargs: Kwargs) -> Call:
-    return DRIVER.copy(cursor, args[1] if len(args) > 1 else kwargs["table"])
+def _copied(cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
+    return DRIVER.copy(cursor, args[1] if len(args) > 1 else kwargs.get("table"))
 
 
 def _pages(_: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    cursor = args[0] if args else kwargs["cur"]
-    return DRIVER.executemany(cursor, args[1:], kwargs)
+    return DRIVER.executemany(args[0] if args else kwargs.get("cur"), args[1:], kwargs)
 
 
 DRIVER = Driver(shared_of, UNKNOWN, text=composed)
@@ -48,8 +48,8 @@ NATIVE = Native(
     hooks=(
         *DRIVER.hooks(CURSOR),
         DRIVER.hook(f"{CURSOR}.copy_expert", DRIVER.execute),
-        DRIVER.hook(f"{CURSOR}.copy_from", _copy_from),
-        DRIVER.hook(f"{CURSOR}.copy_to", _copy_from),
+        DRIVER.hook(f"{CURSOR}.copy_from", _copied),
+        DRIVER.hook(f"{CURSOR}.copy_to", _copied),
     ),
 )
 
@@ -59,8 +59,8 @@ INSTRUMENTATION = Instrumentation(
     versions=">=2.8",
     hooks=(
         Factory("psycopg2:connect", NATIVE),
-        DRIVER.hook("psycopg2.extras:execute_values", _pages),
-        DRIVER.hook("psycopg2.extras:execute_batch", _pages),
+        DRIVER.hook("psycopg2.extras:execute_values", _pages, nests=True),
+        DRIVER.hook("psycopg2.extras:execute_batch", _pages, nests=True),
     ),
     setup=DRIVER.setup,
     options=("commenter",),

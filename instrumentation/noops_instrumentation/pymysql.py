@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from noops_agent.instrument import Instrumentation, db
-from noops_agent.instrument.dbapi import Driver, Shared, Targets, mysql
+from noops_agent.instrument.dbapi import COMPOUND, EXECUTE, Driver, Shared, Targets, mysql, numbered
 
 
 def _shared(connection: Any) -> Shared:
@@ -22,13 +22,16 @@ def _shared(connection: Any) -> Shared:
 
 
 TARGETS = Targets(_shared)
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.MYSQL))
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.MYSQL), failure=numbered)
 
 INSTRUMENTATION = Instrumentation(
     "pymysql",
     distribution="pymysql",
     versions=">=0.9",
-    hooks=DRIVER.hooks("pymysql.cursors:Cursor"),
+    hooks=(
+        *DRIVER.hooks("pymysql.cursors:Cursor", EXECUTE),
+        *DRIVER.hooks("pymysql.cursors:Cursor", COMPOUND, nests=True),
+    ),
     setup=DRIVER.setup,
     options=("commenter",),
 )

@@ -2,8 +2,8 @@
 
 Where the driver is observed its span is the statement's, and gets what only SQLAlchemy knows: the pool, and the product
 behind a driver that serves several. Where it isn't, SQLAlchemy makes the span. The events of dialects are what all
-statements pass, of every engine however early it was made, sync or asyncio. What an engine asks of a new server, and its
-pings, make no spans. `db.namespace` and `server.address` of SQLAlchemy's own spans are those of the engine's URL.
+statements pass, of every engine however early it was made, sync or asyncio. What an engine asks of a new server, and
+its pings, make no spans. `db.namespace` and `server.address` of SQLAlchemy's own spans are those of the engine's URL.
 
 Source: OpenTelemetry semantic conventions 1.44, docs/db/sql.md, docs/db/database-metrics.md.
 """
@@ -12,111 +12,100 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from noops_agent.instrument import Instrumentation, Live, Quiet, db
+from noops_agent.instrument import After, Args, Instrumentation, Kwargs, Live, Quiet, db
+from noops_agent.instrument.dbapi import sqlite
+from noops_agent.instrument.enclosing import Database, Enclosing, quiet
+from noops_agent.instrument.pools import Pool, Pools
 
 SYSTEMS = {
     "mssql": db.SQL_SERVER,
     "oracle": db.ORACLE,
     "redshift": "aws.redshift",
-    "awsathena": "aws.athena",
-    "db2": "ibm.db2",
     "ibm_db_sa": "ibm.db2",
     "firebird": "firebirdsql",
     "hana": "sap.hana",
     "informix": "ibm.informix",
-    "spanner": "gcp.spanner",
     "spanner+spanner": "gcp.spanner",
     "teradatasql": "teradata",
 }
 """Dialects that are not called like their systems."""
+TOLD = (db.POSTGRESQL, db.MYSQL, db.MARIADB, db.SQLITE)
+"""Systems that their drivers tell themselves; behind some drivers there may be others."""
+LISTENED = ("do_execute", "do_execute_no_params", "do_executemany")
 
 
-class Engines:
-    """What is known of the engines that have run a statement."""
-
-    def __init__(self) -> None:
-        self.known: WeakKeyDictionary[Any, db.Database] = WeakKeyDictionary()
-        """By dialect: each engine has its own, and shares it with the copies that have other execution options."""
-        self.pools = db.Pools()
-
-    def learn(self, dialect: Any, engine: Any) -> db.Database:
-        """Work out what the statements of an engine share."""
-        url = engine.url
-        system = "mariadb" if getattr(dialect, "is_mariadb", False) else SYSTEMS.get(dialect.name, dialect.name)
+def _database(dialect: Any, engine: Any) -> Database:
+    """Say what the statements of an engine share."""
+    url = engine.url
+    system = "mariadb" if getattr(dialect, "is_mariadb", False) else SYSTEMS.get(dialect.name, dialect.name)
+    if system == db.SQLITE:
+        shared = dict(sqlite(url.database or ":memory:"))
+    else:
         address = url.host or url.query.get("unix_socket") or url.query.get("host")
-        if not isinstance(address, str):
-            address = None  # several hosts: the driver chooses one
-        shared = db.connection(system, url.database or (":memory:" if system == db.SQLITE else None), address, url.port)
-        name = engine.pool.logging_name or db.pool_name(shared)
-        extra = {db.CONNECTION_POOL_NAME: name}
-        if system != dialect.name and dialect.name in ("mysql", "postgresql"):
-            extra["db.system.name"] = system
-        found = self.known[dialect] = db.Database(shared, extra)
-        self.pools.add(engine, name, _states)
-        return found
+        # Of several hosts the driver chooses one.
+        shared = db.connection(system, url.database, address if isinstance(address, str) else None, url.port)
+    extra = {db.CONNECTION_POOL_NAME: engine.pool.logging_name or db.pool_name(shared)}
+    if system not in TOLD:
+        extra["db.system.name"] = system
+    return Database(shared, extra)
 
 
-def _states(engine: Any) -> db.Pool | None:
+def _state(engine: Any) -> Pool | None:
+    """Read the pool of an engine."""
     pool = engine.pool
-    if not hasattr(pool, "checkedin") or not hasattr(pool, "overflow"):
-        return None  # it holds no connections back
+    if not hasattr(pool, "checkedin") or not hasattr(pool, "_max_overflow"):
+        return None  # it keeps no connections, or one for each thread
     most = -1 if pool._max_overflow < 0 else pool.size() + pool._max_overflow
-    return db.Pool(pool.checkedout(), pool.checkedin(), most, pool.size())
+    return Pool(pool.checkedout(), pool.checkedin(), most, pool.size())
 
 
 def _setup(live: Live) -> Callable[[], None]:
     """Listen to all dialects."""
-    enclosing, engines = db.Enclosing(live), Engines()
-    known, learn, run = engines.known, engines.learn, enclosing.run
+    pools = Pools(live, _state)
 
-    def do_execute(cursor: Any, statement: Any, parameters: Any, context: Any) -> bool:
-        if context is None or not live.on:
-            return False
-        dialect = context.dialect
-        database = known.get(dialect) or learn(dialect, context.root_connection.engine)
-        call = _after(dialect.dispatch.do_execute, do_execute, dialect.do_execute)
-        run(cursor, database, statement, None, call, (cursor, statement, parameters, context))
-        return True
+    def learn(dialect: Any, engine: Any) -> Database:
+        database = _database(dialect, engine)
+        pools.add(engine, database.extra[db.CONNECTION_POOL_NAME])
+        return database
 
-    def do_execute_no_params(cursor: Any, statement: Any, context: Any) -> bool:
-        if context is None or not live.on:
-            return False
-        dialect = context.dialect
-        database = known.get(dialect) or learn(dialect, context.root_connection.engine)
-        call = _after(dialect.dispatch.do_execute_no_params, do_execute_no_params, dialect.do_execute_no_params)
-        run(cursor, database, statement, None, call, (cursor, statement, context))
-        return True
-
-    def do_executemany(cursor: Any, statement: Any, parameters: Any, context: Any) -> bool:
-        if context is None or not live.on:
-            return False
-        dialect = context.dialect
-        database = known.get(dialect) or learn(dialect, context.root_connection.engine)
-        call = _after(dialect.dispatch.do_executemany, do_executemany, dialect.do_executemany)
-        run(cursor, database, statement, len(parameters), call, (cursor, statement, parameters, context))
-        return True
-
-    listeners = (do_execute, do_execute_no_params, do_executemany)
-    for listener in listeners:
-        event.listen(Engine, listener.__name__, listener)
-    engines.pools.observe(live)
+    enclosing = Enclosing(live, learn, "sqlalchemy")
+    listeners = {name: _listener(name, enclosing) for name in LISTENED}
+    for name, listener in listeners.items():
+        event.listen(Engine, name, listener)
 
     def undo() -> None:
-        for listener in listeners:
-            event.remove(Engine, listener.__name__, listener)
+        for name, listener in listeners.items():
+            event.remove(Engine, name, listener)
 
     return undo
 
 
-def _after(listeners: Any, ours: Any, dialect: Any) -> Any:
-    """Give what runs after our listener: the dialect, unless one of the program's own listeners does its work."""
-    if len(listeners) == 1:
-        return dialect
+def _listener(name: str, enclosing: Enclosing) -> Callable[..., bool]:
+    """Make what listens to one of the ways in which a dialect executes."""
+    many = name == "do_executemany"
+
+    def listener(cursor: Any, statement: Any, *more: Any) -> bool:
+        context = more[-1]
+        if context is None:
+            return False
+        dialect = context.dialect
+        call = getattr(dialect, name)
+        listeners = getattr(dialect.dispatch, name)
+        if len(listeners) > 1:
+            call = _after(listeners, listener, call)
+        size = len(more[0]) if many else None
+        enclosing.run(dialect, context.root_connection.engine, statement, size, call, (cursor, statement, *more))
+        return True
+
+    return listener
+
+
+def _after(listeners: Any, ours: Any, call: Any) -> Callable[..., None]:
+    """Give what runs after our listener: the program's own ones, and the dialect unless one of them does its work."""
 
     def rest(*args: Any) -> None:
         waiting = iter(listeners)
@@ -124,7 +113,7 @@ def _after(listeners: Any, ours: Any, dialect: Any) -> Any:
             if listener is ours:
                 break
         if not any(listener(*args) for listener in waiting):
-            dialect(*args)
+            call(*args)
 
     return rest
 
@@ -140,6 +129,24 @@ INTRODUCTIONS = (
     "dialects.postgresql.psycopg:PGDialect_psycopg",
 )
 """What asks a new server for its version and settings."""
+PREPARATIONS = (
+    "mysql.mysqldb:MySQLDialect_mysqldb",
+    "mysql.pyodbc:MySQLDialect_pyodbc",
+    "mssql.pyodbc:MSDialect_pyodbc",
+    "oracle.cx_oracle:OracleDialect_cx_oracle",
+    "postgresql.asyncpg:PGDialect_asyncpg",
+    "postgresql.pg8000:PGDialect_pg8000",
+    "postgresql.psycopg:PGDialect_psycopg",
+    "postgresql.psycopg2:PGDialect_psycopg2",
+    "sqlite.pysqlite:SQLiteDialect_pysqlite",
+)
+"""What prepares each new connection, by a function that it gives. The program's own listeners stay to be seen."""
+
+
+def _prepare(dialect: Any, args: Args, kwargs: Kwargs, prepare: Any) -> Any:
+    """Have a connection be prepared quietly."""
+    return prepare if prepare is None else quiet(prepare)
+
 
 INSTRUMENTATION = Instrumentation(
     "sqlalchemy",
@@ -149,6 +156,7 @@ INSTRUMENTATION = Instrumentation(
         Quiet("sqlalchemy.engine.default:DefaultDialect._do_ping_w_event", optional=True),
         Quiet("sqlalchemy.engine.default:DefaultDialect.do_ping", optional=True),
         *(Quiet(f"sqlalchemy.{place}.initialize", optional=True) for place in INTRODUCTIONS),
+        *(After(f"sqlalchemy.dialects.{place}.on_connect", _prepare, optional=True) for place in PREPARATIONS),
     ),
     setup=_setup,
 )

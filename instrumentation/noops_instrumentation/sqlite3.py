@@ -15,7 +15,8 @@ import sqlite3
 from typing import Any
 
 from noops_agent.instrument import Args, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Factory, Native, Parameter, Shared, shared_of, sqlite
+from noops_agent.instrument.dbapi import MANY, Driver, Shared, sqlite
+from noops_agent.instrument.factories import Factory, Native, Parameter, shared_of
 
 UNKNOWN = db.connection(db.SQLITE)
 
@@ -52,7 +53,7 @@ NATIVE = Native(
     shared=_shared,
     fallback=UNKNOWN,
     hooks=(
-        *DRIVER.hooks(CURSOR, "execute", "executemany"),
+        *DRIVER.hooks(CURSOR, MANY),
         DRIVER.hook(f"{CURSOR}.executescript", DRIVER.execute),
     ),
     shortcuts=_shortcuts(),

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from noops_agent.instrument import Args, Before, Instrumentation, Kwargs
-from noops_agent.instrument.carry import current, to_environment
+from noops_agent.instrument.carry import get_current, to_environment
 
 _ENV = 10
 """Position of `env` among the arguments of `Popen`."""
@@ -19,7 +19,7 @@ _ENV = 10
 def _start(popen: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
     if not INSTRUMENTATION.options.get("propagate"):
         return None
-    carrier = to_environment(current())
+    carrier = to_environment(get_current())
     if not carrier:
         return None
     given = args[_ENV] if len(args) > _ENV else kwargs.get("env")

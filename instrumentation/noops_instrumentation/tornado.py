@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tornado.httpclient import HTTPRequest
+from opentelemetry.propagate import get_global_textmap
 from tornado.httputil import HTTPHeaders
-from tornado.iostream import StreamClosedError
-from tornado.routing import PathMatches, Router
 
 from noops_agent.instrument import (
     CLIENT,
@@ -99,7 +97,7 @@ def _failed(handler: Any, args: Args, kwargs: Kwargs) -> None:
     exchange = here()
     if exchange is not None:
         error = args[0]
-        exchange.gone = isinstance(error, StreamClosedError)
+        exchange.gone = type(error).__name__ == "StreamClosedError"
         exchange.note(error)
 
 
@@ -139,8 +137,9 @@ def _route(handler: Any) -> str | None:
 def _leaves(router: Any, above: str) -> Iterator[tuple[Any, str, Any]]:
     """Give the matcher, the template and the target of each rule of a router, and of those inside of it."""
     for rule in getattr(router, "rules", ()):
-        route = template(rule.matcher.regex.pattern) if isinstance(rule.matcher, PathMatches) else above
-        if isinstance(rule.target, Router):
+        expression = getattr(rule.matcher, "regex", None)
+        route = template(expression.pattern) if expression is not None else above
+        if hasattr(rule.target, "find_handler"):
             yield from _leaves(getattr(rule.target, "default_router", rule.target), route)
         else:
             yield rule.matcher, route, rule.target
@@ -151,10 +150,10 @@ def _leaves(router: Any, above: str) -> Iterator[tuple[Any, str, Any]]:
 
 def _fetch(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     request = args[0] if args else kwargs["request"]
-    if isinstance(request, HTTPRequest):
+    if hasattr(request, "url"):
         return _described(request, request.url, request.method, request.headers)
     if type(request) is not str:
-        return None
+        return None  # it will be refused
     call = _described(None, request, kwargs.get("method", "GET"), kwargs.get("headers"))
     if call is not None and call.inject is not None:
         kwargs["headers"] = call.inject
@@ -168,18 +167,17 @@ def _described(request: Any, url: str, method: Any, headers: Any) -> Call | None
     if call is not None:
         call.inject = own = http_client.copied(HTTPHeaders, headers or {})
         if request is not None:
-            # A fetch gives the request headers of its own; afterwards it shows those of the program only.
+            # A fetch gives the request headers of its own, which it shows ever after: ours are taken out again.
             call.request = request
-            call.state = headers
             if own is not None:
                 request.headers = own
+                call.state = [name for name in get_global_textmap().fields if name not in own]
     return call
 
 
 def _restore(call: Call) -> None:
-    if isinstance(call.request, HTTPRequest) and call.inject is not None:
-        added = set(call.inject) - set(HTTPHeaders(call.state or {}))
-        for name in added:
+    if call.state is not None:
+        for name in call.state:
             call.request.headers.pop(name, None)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Before the SDK's meter provider, whose fork hook waits in the child for a lock that this module's own fork hook frees:
+# hooks run in the order in which they were registered.
+import concurrent.futures.thread  # noqa: F401
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any

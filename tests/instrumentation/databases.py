@@ -6,7 +6,7 @@ import functools
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,13 +30,17 @@ def answers(port: int) -> bool:
 def need_postgresql() -> None:
     """Skip the test where PostgreSQL doesn't answer."""
     if not answers(5432):
-        pytest.skip("PostgreSQL doesn't answer on 127.0.0.1:5432: start it, with the user root (trusted) and a database test")
+        pytest.skip(
+            "PostgreSQL doesn't answer on 127.0.0.1:5432: start it, with the user root (trusted) and a database test"
+        )
 
 
 def need_mariadb() -> None:
     """Skip the test where MariaDB doesn't answer."""
     if not answers(3306):
-        pytest.skip("MariaDB doesn't answer on 127.0.0.1:3306: start it, with the user root (no password) and a database test")
+        pytest.skip(
+            "MariaDB doesn't answer on 127.0.0.1:3306: start it, with the user root (no password) and a database test"
+        )
 
 
 def unique(stem: str) -> str:
@@ -85,9 +89,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return kind, [plain(inner) for inner in value]
     return kind, re.sub(r"0x[0-9a-fA-F]+|\d{3,}", "#", repr(value))
-
-
-@pytest.fixture
-def table() -> Iterator[str]:
-    """A name for a table."""
-    yield unique("noops")

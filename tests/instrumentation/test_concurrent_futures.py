@@ -77,9 +77,12 @@ def test_wrong_calls_raise_the_same(observed: Observe) -> None:
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(TypeError) as plain:
             pool.submit()  # type: ignore[call-arg]
-        with observed("concurrent_futures") as seen, seen.tracer.start_as_current_span("outer"):
-            with pytest.raises(TypeError) as wrapped:
-                pool.submit()  # type: ignore[call-arg]
+        with (
+            observed("concurrent_futures") as seen,
+            seen.tracer.start_as_current_span("outer"),
+            pytest.raises(TypeError) as wrapped,
+        ):
+            pool.submit()  # type: ignore[call-arg]
     assert str(wrapped.value) == str(plain.value)
 
 
@@ -138,9 +141,12 @@ def test_an_executor_of_interpreters_gets_what_it_can_pickle(observed: Observe) 
     class InterpreterPoolExecutor(ThreadPoolExecutor):
         pass
 
-    with observed("concurrent_futures") as seen, InterpreterPoolExecutor(1) as pool:
-        with seen.tracer.start_as_current_span("outer"):
-            assert pool.submit(current_id).result() == 0
+    with (
+        observed("concurrent_futures") as seen,
+        InterpreterPoolExecutor(1) as pool,
+        seen.tracer.start_as_current_span("outer"),
+    ):
+        assert pool.submit(current_id).result() == 0
 
 
 # ---- processes -------------------------------------------------------------------------------------------
@@ -165,14 +171,15 @@ def test_a_process_pool_runs_a_task_in_the_submitters_trace(observed: Observe, m
 
 def test_what_cannot_be_pickled_fails_as_ever(observed: Observe) -> None:
     """The same error, through the future, naming the submitter's function and not a wrapper of ours."""
-    told = []
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         with pytest.raises((pickle.PicklingError, AttributeError)) as plain:
             pool.submit(lambda: None).result()
-        told.append(str(plain.value))
-        with observed("concurrent_futures") as seen, seen.tracer.start_as_current_span("outer"):
-            with pytest.raises(type(plain.value)) as wrapped:
-                pool.submit(lambda: None).result()
+        with (
+            observed("concurrent_futures") as seen,
+            seen.tracer.start_as_current_span("outer"),
+            pytest.raises(type(plain.value)) as wrapped,
+        ):
+            pool.submit(lambda: None).result()
     assert "lambda" in str(wrapped.value)
     assert "Shipped" not in str(wrapped.value)
 

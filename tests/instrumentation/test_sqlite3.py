@@ -47,7 +47,10 @@ def test_a_statement_is_a_client_span_with_the_attributes_of_the_convention(obse
     [
         (lambda connection: connection.execute("INSERT INTO pets VALUES ('a', 1)"), "INSERT pets"),
         (lambda connection: connection.cursor().execute("INSERT INTO pets VALUES ('a', 1)"), "INSERT pets"),
-        (lambda connection: connection.executemany("INSERT INTO pets VALUES (?, 1)", [("a",), ("b",)]), "BATCH INSERT pets"),
+        (
+            lambda connection: connection.executemany("INSERT INTO pets VALUES (?, 1)", [("a",), ("b",)]),
+            "BATCH INSERT pets",
+        ),
         (lambda connection: connection.cursor().executemany("INSERT INTO pets VALUES (?, 1)", [("a",)]), "INSERT pets"),
         (lambda connection: connection.executescript("DELETE FROM pets"), "DELETE pets"),
         (lambda connection: connection.cursor().executescript("DELETE FROM pets"), "DELETE pets"),
@@ -102,9 +105,7 @@ def test_a_failed_statement_tells_the_error_and_its_code(observed: Observe) -> N
             connection.execute("INSERT INTO pets VALUES ('a')")
         span = seen.span
         (point,) = [
-            point
-            for point in seen.metrics()["db.client.operation.duration"]
-            if "error.type" in point.attributes
+            point for point in seen.metrics()["db.client.operation.duration"] if "error.type" in point.attributes
         ]
     assert span.status.status_code is StatusCode.ERROR
     assert span.attributes["error.type"] == "sqlite3.IntegrityError"
@@ -225,7 +226,7 @@ def test_a_factory_that_is_no_class_is_left_alone(observed: Observe) -> None:
 
 
 def test_connections_outlive_the_patch(observed: Observe) -> None:
-    """A connection that was made while the library was enabled works on, quietly; the next one is of the plain class."""
+    """One that was made while the library was enabled works on, quietly; the next one is of the plain class."""
     with observed("sqlite3") as seen:
         connection = sqlite3.connect(":memory:")
     assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -303,7 +304,9 @@ def test_an_option_puts_the_context_into_a_comment(observed: Observe) -> None:
         connection.execute("SELECT 1")
         context = seen.span.context
         assert "traceparent" not in seen.span.attributes["db.query.text"]
-    assert sent == [f"SELECT 1 /*traceparent='00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}'*/"]
+    assert sent == [
+        f"SELECT 1 /*traceparent='00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}'*/"
+    ]
     with observed("sqlite3"):
         connection = sqlite3.connect(":memory:")
         connection.set_trace_callback(sent.append)
@@ -316,7 +319,15 @@ def script() -> list[Any]:
     run = Script()
     connection = run.do(sqlite3.connect, ":memory:", detect_types=sqlite3.PARSE_DECLTYPES, isolation_level=None)
     run.do(connection.execute, "CREATE TABLE pets (name TEXT UNIQUE, born DATE)")
-    for statement in ("INSERT INTO pets VALUES (?, ?)", b"SELECT 1", None, 5, "SELECT", "SELECT 1; SELECT 2", "SELECT * FROM no"):
+    for statement in (
+        "INSERT INTO pets VALUES (?, ?)",
+        b"SELECT 1",
+        None,
+        5,
+        "SELECT",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM no",
+    ):
         run.do(connection.execute, statement, ("a", "2020-01-01"))
         run.do(connection.cursor().execute, statement)
     run.do(connection.execute)
@@ -334,7 +345,15 @@ def script() -> list[Any]:
     run.do(lambda: connection.execute("SELECT twice(4)").fetchone()[0])
     run.do(lambda: list(connection.iterdump()))
     cursor = connection.cursor()
-    run.do(lambda: (cursor.connection is connection, cursor.rowcount, cursor.lastrowid, cursor.arraysize, cursor.row_factory))
+    run.do(
+        lambda: (
+            cursor.connection is connection,
+            cursor.rowcount,
+            cursor.lastrowid,
+            cursor.arraysize,
+            cursor.row_factory,
+        )
+    )
     run.do(lambda: cursor.execute("SELECT 1") is cursor)
     with connection:
         run.do(connection.execute, "DELETE FROM pets")

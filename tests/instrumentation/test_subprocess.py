@@ -51,9 +51,7 @@ def test_asyncio_starts_programs_by_the_same_way(observed: Observe) -> None:
     """Its subprocesses are opened by Popen."""
 
     async def main() -> bytes:
-        program = await asyncio.create_subprocess_exec(
-            sys.executable, "-S", "-c", SHOW, stdout=asyncio.subprocess.PIPE
-        )
+        program = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", SHOW, stdout=asyncio.subprocess.PIPE)
         return (await program.communicate())[0]
 
     with observed("subprocess", propagate=True) as seen, seen.tracer.start_as_current_span("outer"):

@@ -53,6 +53,17 @@ SAMPLES: dict[str, tuple[str, Any, str, Any]] = {
     "event_attribute_count_limit": ("1", 1, "2", 2),
     "link_attribute_count_limit": ("1", 1, "2", 2),
     "id_generator": ("xray", "xray", "mine", "mine"),
+    "instrument": ("flask, redis", ("flask", "redis"), "", None),
+    "disable": ("flask, redis", ("flask", "redis"), "urllib3", ("urllib3",)),
+    "exclude_urls": ("/health, /ready.*", ("/health", "/ready.*"), "/x", ("/x",)),
+    "server_request_headers": ("X-Id, x-.*", ("X-Id", "x-.*"), "a", ("a",)),
+    "server_response_headers": ("X-Id, x-.*", ("X-Id", "x-.*"), "a", ("a",)),
+    "client_request_headers": ("X-Id, x-.*", ("X-Id", "x-.*"), "a", ("a",)),
+    "client_response_headers": ("X-Id, x-.*", ("X-Id", "x-.*"), "a", ("a",)),
+    "redact_headers": ("x-card", ("x-card",), "x-pin", ("x-pin",)),
+    "semconv_opt_in": ("http/dup", ("http/dup",), "database/dup", ("database/dup",)),
+    "capture_message_content": ("true", True, "TRUE", True),
+    "log_correlation": ("true", True, "TRUE", True),
     "export_interval_s": ("1m", 60.0, "200", 0.2),
     "export_timeout_s": ("5s", 5.0, "1000", 1.0),
     "export_queue_size": ("10000", 10000, "20000", 20000),
@@ -71,6 +82,12 @@ STANDARD = [(s.name, variable) for s in TABLE for variable in s.otel]
 def read(environ: dict[str, str] | None = None, folder: str | None = None, **overrides: Any) -> Settings:
     """Load without the variables of this process, from a folder that has no file."""
     return load(overrides, environ or {}, folder or "/")
+
+
+def test_excluded_urls_of_one_library_are_read() -> None:
+    """`OTEL_PYTHON_<LIBRARY>_EXCLUDED_URLS` is a family of variables, one for each library."""
+    settings = read({"OTEL_PYTHON_FLASK_EXCLUDED_URLS": "/health,/ready", "OTEL_PYTHON_URLLIB3_EXCLUDED_URLS": " "})
+    assert settings.library_exclude_urls == {"flask": ("/health", "/ready")}
 
 
 # ---- sources ---------------------------------------------------------------------------------------------

@@ -524,6 +524,37 @@ def test_context_is_carried_to_where_a_function_is_called(library: Library) -> N
     assert inspect.isfunction(carried(library.module.get))
 
 
+def test_former_names_are_added_where_they_are_asked_for(library: Library) -> None:
+    """Beside the stable ones, for dashboards that were made before."""
+
+    def describe(instance: Any, args: Any, kwargs: Any) -> Call:
+        return Call("GET", {"http.request.method": "GET", "server.address": "a", "url.full": "http://a/"})
+
+    def database(instance: Any, args: Any, kwargs: Any) -> Call:
+        return Call("SELECT", {"db.system.name": "sqlite", "db.query.text": "SELECT ?", "server.address": "a"})
+
+    def result(call: Call, returned: Any) -> dict[str, Any]:
+        return {"http.response.status_code": 200}
+
+    hooks = (
+        Hook("madelib:Client.get", CLIENT, describe, result=result),
+        Hook("madelib:Client.inherited", SERVER, describe),
+        Hook("madelib:get", CLIENT, database),
+    )
+    with Enabled(*hooks, semconv_opt_in=("http/dup", "database/dup")) as seen:
+        library.client.get("k")
+        library.client.inherited("k")
+        library.module.get("k")
+        client, server, query = (dict(span.attributes) for span in seen.spans)
+    assert client["http.method"] == client["http.request.method"] == "GET"
+    assert (client["net.peer.name"], client["http.url"], client["http.status_code"]) == ("a", "http://a/", 200)
+    assert server["net.host.name"] == "a"
+    assert (query["db.system"], query["db.statement"], query["net.peer.name"]) == ("sqlite", "SELECT ?", "a")
+    with Enabled(*hooks, semconv_opt_in=("http",)) as seen:
+        library.client.get("k")
+        assert "http.method" not in seen.span.attributes
+
+
 def test_an_unknown_option_is_told(library: Library, caplog: pytest.LogCaptureFixture) -> None:
     """It would do nothing, silently."""
     with Enabled(Hook("madelib:get", CLIENT, keyed), own=1, hook=2):

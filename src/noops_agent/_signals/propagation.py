@@ -247,6 +247,9 @@ class Composite(TextMapPropagator):
 
     def __init__(self, propagators: Iterable[TextMapPropagator]) -> None:
         self._propagators = tuple(propagators)
+        kinds = [type(propagator) for propagator in self._propagators]
+        self.standard = TraceContextPropagator in kinds and {*kinds} <= {TraceContextPropagator, BaggagePropagator}
+        """Whether W3C trace context is written, and nothing but it and W3C baggage."""
 
     def extract(
         self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter

@@ -67,10 +67,8 @@ KEYS = Keys(str.encode, ScopeGetter())
 class ASGIExchange(Exchange):
     """An exchange whose `send` stands in the place of the server's."""
 
-    __slots__ = ("_send", "_trailers")
-
     _send: Send
-    _trailers: bool
+    _trailers = False
 
     async def send(self, message: Message) -> None:
         """Send a message, and take note of what it says."""
@@ -145,7 +143,6 @@ def begin(
             exchange.enter(scope)
             exchange.find_route = find_route
             exchange._send = send
-            exchange._trailers = False
         return exchange  # type: ignore[no-any-return]
     except Exception as problem:
         server.live.failed("asgi.begin", problem)

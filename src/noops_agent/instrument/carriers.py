@@ -8,11 +8,13 @@ from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
+from opentelemetry.baggage import _BAGGAGE_KEY
 from opentelemetry.context.context import Context
 from opentelemetry.propagators.textmap import Getter, default_getter
 from opentelemetry.trace.propagation import _SPAN_KEY, set_span_in_context
 
-from .._signals.propagation import textmap
+from .. import _core
+from .._signals.propagation import Composite, textmap
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +37,17 @@ _ROOT = Context()
 
 def inject(carrier: Any, span: Any, parent: Context | None) -> None:
     """Write the headers of a span, and the baggage of its context, into a mapping or through a function."""
-    textmap().inject(carrier, set_span_in_context(span, parent), _SETTER)
+    propagator = textmap()
+    if type(propagator) is Composite and propagator.standard and type(span) is _core.Span:
+        context = context_api.get_current() if parent is None else parent
+        if _BAGGAGE_KEY not in context and not span.trace_state_header:
+            # the usual case, at a third of what asking each propagator costs
+            if callable(carrier):
+                carrier("traceparent", span.traceparent)
+            else:
+                carrier["traceparent"] = span.traceparent
+            return
+    propagator.inject(carrier, set_span_in_context(span, parent), _SETTER)
 
 
 def extract(carrier: Any, getter: Getter[Any] | None = None) -> Context:
@@ -73,3 +85,27 @@ def carried(function: Callable[P, R]) -> Callable[P, R]:
             context_api.detach(token)
 
     return call
+
+
+class Pairs:
+    """Headers that are a list of pairs, copied from the caller's, which are never changed; where an injector writes to.
+
+    Args:
+        given: The caller's pairs; None or empty: it has none.
+        encoded: Whether values are bytes.
+    """
+
+    __slots__ = ("_encoded", "pairs")
+
+    def __init__(self, given: Any, encoded: bool = False) -> None:
+        self.pairs: list[Any] = list(given) if given else []
+        self._encoded = encoded
+
+    def __call__(self, key: str, value: str) -> None:
+        """Set a header: it takes the place of one that came with what the caller hands on."""
+        pairs = self.pairs
+        for pair in pairs:
+            if pair[0] == key:
+                pairs[:] = [other for other in pairs if other[0] != key]
+                break
+        pairs.append((key, value.encode("latin-1") if self._encoded else value))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import context as context_api
+from opentelemetry.context import get_current as get_current
 from opentelemetry.context.context import Context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
@@ -25,11 +26,6 @@ from .patch import Patch, Wrapper
 _EMPTY = Context()
 _STASH = "_noops_context"
 """Key in the `__dict__` of a thread or process while it is being started; it is gone once that runs."""
-
-
-def current() -> Context:
-    """Give the current context; empty where no trace or baggage is."""
-    return context_api.get_current()
 
 
 class Carried:
@@ -96,6 +92,55 @@ class Shipped:
         return Shipped, (self._function, self._carrier)
 
 
+Carry = Callable[[Any, Callable[..., Any], Context], Callable[..., Any]]
+"""(instance, function, context) -> what is passed in place of the function; the function itself to leave it."""
+
+
+class Carries(Patch):
+    """A method whose first argument is a function that is called later, or elsewhere: it takes the context with it."""
+
+    def __init__(self, target: str, carry: Carry, keyword: str = "") -> None:
+        """
+        Args:
+            target: "module:Qualified.name" of a method.
+            carry: Says what is passed in place of the function.
+            keyword: Name of the argument, where it may be given by name.
+        """
+        super().__init__(target)
+        self.carry = carry
+        self.keyword = keyword
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper."""
+        carry, keyword = self.carry, self.keyword
+
+        @functools.wraps(original)
+        def call(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+            context = get_current()
+            if context and live.on:
+                try:
+                    if args:
+                        args = (carry(instance, args[0], context), *args[1:])
+                    elif keyword in kwargs:
+                        kwargs = {**kwargs, keyword: carry(instance, kwargs[keyword], context)}
+                except Exception as error:
+                    live.failed(self.target, error)
+            return original(instance, *args, **kwargs)
+
+        return call
+
+
+def once(instance: Any, function: Callable[..., Any], context: Context) -> Callable[..., Any]:
+    """Carry a function that is called once, in this process."""
+    return CarriedOnce(function, context)
+
+
+def shipped(instance: Any, function: Callable[..., Any], context: Context) -> Callable[..., Any]:
+    """Carry a function to another process."""
+    carrier = to_environment(context)
+    return Shipped(function, carrier) if carrier else function
+
+
 # ---- environment variables as a carrier ------------------------------------------------------------------
 
 
@@ -139,7 +184,7 @@ def from_environment(carrier: Mapping[str, str]) -> Context:
 def join(environ: Mapping[str, str]) -> Callable[[], None]:
     """Make the context that a parent process put into the environment the current one; gives what undoes it."""
     context = from_environment(environ)
-    if not context or current():
+    if not context or get_current():
         return lambda: None
     token = context_api.attach(context)
 
@@ -157,7 +202,7 @@ def join(environ: Mapping[str, str]) -> Callable[[], None]:
 
 def prepare_thread(thread: Any) -> None:
     """Give a thread that is about to start the current context to run in."""
-    context = current()
+    context = get_current()
     if not context:
         return
     own = thread.__dict__
@@ -223,7 +268,7 @@ class Departs(Patch):
 
         @functools.wraps(original)
         def depart(process: Any, *args: Any, **kwargs: Any) -> Any:
-            if not live.on or not current():
+            if not live.on or not get_current():
                 return original(process, *args, **kwargs)
             self._stash(live, process)
             token = context_api.attach(_EMPTY)
@@ -238,7 +283,7 @@ class Departs(Patch):
     def _stash(self, live: Live, process: Any) -> None:
         try:
             if not self.outlives(process):
-                process.__dict__[_STASH] = to_environment(current())
+                process.__dict__[_STASH] = to_environment(get_current())
         except Exception as error:
             live.failed(self.target, error)
 
@@ -263,7 +308,7 @@ class Outlives(Patch):
         from .._core import decorate
 
         def leave() -> Any:
-            context = current()
+            context = get_current()
             if not live.on or not context:
                 return None
             try:

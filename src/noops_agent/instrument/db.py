@@ -1,7 +1,7 @@
 """Database calls in the words of the conventions: names, attributes, metrics.
 
 A driver's integration works out once per connection what `connection` gives, and describes each statement by `query`,
-`batch` or `procedure`. What a layer above the driver knows (an ORM) reaches the driver's span through `Enclosing`.
+`batch` or `procedure`. What a layer above the driver knows (an ORM) reaches the driver's span through `enclosing`.
 
 `db.operation.name` and `db.collection.name` are set where a text has exactly one operation, and one collection: there
 the ambiguity that makes the conventions advise against reading them from the text can't arise.
@@ -12,23 +12,11 @@ and the documents of the single systems.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import SpanKind
-
-from .model import Args, Call, Duration
-from .operation import Operation, layer_bit, speaks
+from .model import Call, Duration
 from .sql import described
-
-if TYPE_CHECKING:
-    from .live import Live
-
-Run = Callable[..., object]
 
 POSTGRESQL = "postgresql"
 MYSQL = "mysql"
@@ -125,7 +113,24 @@ def pool_name(shared: dict[str, Any]) -> str:
     address = str(shared.get("server.address", ""))
     if "server.port" in shared:
         address = f"{address}:{shared['server.port']}"
-    return f"{address}/{shared['db.namespace']}" if "db.namespace" in shared else address or shared["db.system.name"]
+    return "/".join(part for part in (address, shared.get("db.namespace")) if part) or str(shared["db.system.name"])
+
+
+# ---- what a layer above the driver says ------------------------------------------------------------------
+
+
+class Enclosure:
+    """A call of a layer above the driver: what it knows, and whether a driver beneath has described it."""
+
+    __slots__ = ("attributes", "spoken")
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self.attributes = attributes
+        self.spoken = False
+
+
+enclosing: ContextVar[Enclosure | None] = ContextVar("noops_enclosure", default=None)
+"""The one around a call of a driver; `enclosing.Enclosing` sets it."""
 
 
 # ---- what a call means -----------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ def query(system: str, statement: Any, shared: dict[str, Any]) -> Call:
     """
     known = described(statement, system)
     attributes = shared | known.attributes
-    outer = _enclosure.get()
+    outer = enclosing.get()
     if outer is not None:
         outer.spoken = True
         attributes.update(outer.attributes)
@@ -179,7 +184,7 @@ def procedure(system: str, name: Any, shared: dict[str, Any]) -> Call:
         "db.operation.name": operation,
         "db.query.summary": summary,
     }
-    outer = _enclosure.get()
+    outer = enclosing.get()
     if outer is not None:
         outer.spoken = True
         attributes.update(outer.attributes)
@@ -207,189 +212,26 @@ def failure(call: Call, error: BaseException) -> dict[str, Any] | None:
 def status_code(error: BaseException) -> str | None:
     """Read the most specific code that a driver's exception has.
 
-    SQLSTATE of psycopg, psycopg2 and asyncpg; SQLite's name of its code; the number of MySQL, MariaDB and SQL Server;
-    `ORA-00942` of Oracle; the SQLSTATE that ODBC puts first.
+    SQLite's name of its code; the number of MySQL, MariaDB and SQL Server; `ORA-00942` of Oracle; SQLSTATE of psycopg,
+    psycopg2, asyncpg and ODBC.
     """
-    for name in ("sqlite_errorname", "full_code", "errno", "sqlstate", "pgcode"):
-        found = getattr(error, name, None)
-        if found and isinstance(found, (str, int)):
-            return str(found)
+    if isinstance(error, OSError):
+        return None  # it has a number too, but no database gave it
     first = error.args[0] if error.args else None
     if isinstance(first, tuple) and first:
         first = first[0]
-    if isinstance(first, int) and not isinstance(first, bool):
+    if isinstance(first, int) and not isinstance(first, bool) and first and of_driver(error):
         return str(first)
-    if isinstance(first, str):
-        return first if len(first) == 5 and first.isalnum() and first.isupper() else None
-    full = getattr(first, "full_code", None)
-    return full if isinstance(full, str) and full else None
+    for source in (error, first):
+        for name in ("sqlite_errorname", "full_code", "errno", "sqlstate", "pgcode"):
+            found = getattr(source, name, None)
+            if found and isinstance(found, (str, int)):
+                return str(found)
+    if isinstance(first, str) and len(first) == 5 and first.isalnum() and first.isupper() and of_driver(error):
+        return first
+    return None
 
 
-# ---- pools -----------------------------------------------------------------------------------------------
-
-
-class Pool(NamedTuple):
-    """The state of a pool of connections, in connections."""
-
-    used: int
-    idle: int
-    most: int
-    """How many there can be; negative: without limit."""
-    most_idle: int
-
-
-class Pools:
-    """Pools of connections, read when metrics are collected: a query pays nothing for them."""
-
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Any, tuple[str, Callable[[Any], Pool | None]]] = WeakKeyDictionary()
-
-    def add(self, owner: Any, name: str, state: Callable[[Any], Pool | None]) -> None:
-        """Add a pool.
-
-        Args:
-            owner: What it belongs to; kept weakly.
-            name: Name of the pool.
-            state: Reads the pool of an owner; None: there is nothing to count.
-        """
-        self._known[owner] = name, state
-
-    def observe(self, live: Live) -> None:
-        """Offer the metrics of the pools while a library is enabled."""
-        self._live = live
-        counter = live.meter.create_observable_up_down_counter
-        counter(CONNECTION_COUNT, [self._counts], "{connection}", "Connections that are in the state of the attribute.")
-        counter(CONNECTION_MAX, [self._limits], "{connection}", "Connections that the pool may open.")
-        counter(CONNECTION_IDLE_MAX, [self._idle], "{connection}", "Connections that the pool keeps while idle.")
-
-    def _states(self) -> Iterator[tuple[dict[str, str], Pool]]:
-        if not self._live.on:
-            return
-        for owner, (name, read) in list(self._known.items()):
-            state = read(owner)
-            if state is not None:
-                yield {CONNECTION_POOL_NAME: name}, state
-
-    def _counts(self, options: CallbackOptions) -> Iterator[Observation]:
-        for named, state in self._states():
-            yield Observation(state.used, {**named, CONNECTION_STATE: "used"})
-            yield Observation(state.idle, {**named, CONNECTION_STATE: "idle"})
-
-    def _limits(self, options: CallbackOptions) -> Iterator[Observation]:
-        for named, state in self._states():
-            if state.most >= 0:
-                yield Observation(state.most, named)
-
-    def _idle(self, options: CallbackOptions) -> Iterator[Observation]:
-        for named, state in self._states():
-            yield Observation(state.most_idle, named)
-
-
-# ---- a layer above the driver ----------------------------------------------------------------------------
-
-
-class Enclosure:
-    """A call of a layer above the driver: what it knows, and whether a driver beneath has described it."""
-
-    __slots__ = ("attributes", "spoken")
-
-    def __init__(self, attributes: dict[str, Any]) -> None:
-        self.attributes = attributes
-        self.spoken = False
-
-
-_enclosure: ContextVar[Enclosure | None] = ContextVar("noops_enclosure", default=None)
-_bit = layer_bit(LAYER)
-MOST_SILENT = 256
-
-
-class Database:
-    """What a layer above the driver knows of one database; worked out once."""
-
-    __slots__ = ("extra", "shared", "system")
-
-    def __init__(self, shared: dict[str, Any], extra: dict[str, Any]) -> None:
-        """
-        Args:
-            shared: What `connection` gave.
-            extra: What a driver can't know: it goes on the driver's spans too.
-        """
-        self.system: str = shared["db.system.name"]
-        self.shared = shared | extra
-        self.extra = extra
-
-
-class Enclosing:
-    """Runs the calls of a layer above the drivers so that each makes one span.
-
-    The driver's span wins, and is told what the layer knows. A driver that says nothing during a call isn't observed:
-    the span of that call is made afterwards, with its true times, and from then on the layer makes the spans of that
-    kind of cursor itself. So it is one span a call, whichever drivers are observed and whenever that changes.
-    """
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._silent: set[type] = set()
-
-    def run(self, cursor: Any, database: Database, statement: Any, size: int | None, run: Run, args: Args) -> None:
-        """Run ``run(*args)``, a call of the driver.
-
-        Args:
-            cursor: The driver's cursor; its class stands for the driver.
-            database: Where the statement goes.
-            statement: Its text.
-            size: How many sets of parameters it has; None: it is no batch.
-            run: The call.
-            args: Its arguments.
-        """
-        if not self._live.on or not speaks(_bit):
-            run(*args)
-        elif type(cursor) in self._silent:
-            self._speak(self._open(database, statement, size, None), run, args)
-        else:
-            self._listen(cursor, database, statement, size, run, args)
-
-    def _speak(self, operation: Operation | None, run: Run, args: Args) -> None:
-        if operation is None:
-            run(*args)
-            return
-        operation.attach()
-        try:
-            run(*args)
-        except BaseException as error:
-            operation.close(error, None, failure)
-            raise
-        else:
-            operation.close()
-        finally:
-            operation.detach()
-
-    def _listen(
-        self, cursor: Any, database: Database, statement: Any, size: int | None, run: Run, args: Args
-    ) -> None:
-        enclosure = Enclosure(database.extra)
-        token = _enclosure.set(enclosure)
-        start, began = time.time_ns(), time.perf_counter()
-        try:
-            run(*args)
-        except BaseException as error:
-            _enclosure.reset(token)
-            if not enclosure.spoken:
-                self._tell(cursor, self._open(database, statement, size, start), began, error)
-            raise
-        _enclosure.reset(token)
-        if not enclosure.spoken:
-            self._tell(cursor, self._open(database, statement, size, start), began, None)
-
-    def _tell(self, cursor: Any, operation: Operation | None, began: float, error: BaseException | None) -> None:
-        """Tell of a call that is over, of a driver that isn't observed."""
-        if len(self._silent) < MOST_SILENT:
-            self._silent.add(type(cursor))
-        if operation is not None:
-            operation.began(began)
-            operation.close(error, None, failure)
-
-    def _open(self, database: Database, statement: Any, size: int | None, start: int | None) -> Operation | None:
-        call = batch(database.system, statement, database.shared, size)
-        call.start_time = start
-        return self._live.open(call, SpanKind.CLIENT, OPERATION_DURATION, LAYER)
+def of_driver(error: BaseException) -> bool:
+    """Whether an exception is one of a driver's: those descend from an `Error` of its module (PEP 249)."""
+    return any(kind.__name__ == "Error" for kind in type(error).__mro__)

@@ -1,8 +1,7 @@
-"""What drivers of PEP 249 have in common: what their calls mean, and connections that are written in C.
+"""What the calls of drivers of PEP 249 mean, and what is known of their connections.
 
-`Driver` describes the calls of cursors. `Targets` keeps what is known of each connection. `Factory` is for drivers
-whose classes can't be patched: connections and cursors are then made of subclasses, so that they pass every check for
-the type that a driver makes in C (`backup(target)`, `register_type(obj, connection)`), which no proxy does.
+`Driver` describes the calls of cursors. `Targets` keeps what is known of each connection. Drivers whose classes are
+written in C can't be patched; they are the matter of `factories`.
 
 A statement makes a span where it is sent: `execute`, `executemany`, `executescript`, `callproc`, `COPY`. Connecting,
 fetching, committing and rolling back make none: the conventions describe operations, and a program's own transactions
@@ -15,18 +14,19 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from opentelemetry.trace import SpanKind
 
+from .._core import decorate
 from .._signals.context import suppress
 from . import db
-from .hook import Hook
-from .model import Args, Call, Kwargs
-from .patch import Patch, Wrapper
+from .hook import RETURNED, Hook, Observed
+from .model import Args, Attributes, Call, Failure, Kwargs
+from .patch import Wrapper
 
 if TYPE_CHECKING:
     from .live import Live
@@ -81,6 +81,12 @@ def mysql(server: Any) -> str:
     return db.MARIADB if "mariadb" in str(server).lower() else db.MYSQL
 
 
+def numbered(call: Call, error: BaseException) -> Attributes | None:
+    """Give the number of an error of MySQL or MariaDB, which tells more than the SQLSTATE that some drivers add."""
+    number = error.args[0] if error.args else None
+    return {"db.response.status_code": str(number)} if isinstance(number, int) and number else None
+
+
 def sqlite(path: Any) -> Shared:
     """Give the shared attributes of an SQLite database, by its path or URI as the program gave it."""
     name = os.fsdecode(path)
@@ -97,12 +103,86 @@ ROWS = ("args", "params_seq", "vars_list", "argslist", "seq_params", "parameters
 """What drivers call that of `executemany` that holds the sets of parameters."""
 
 
+SIZED = (list, tuple, set, frozenset, deque)
+"""Rows that can be counted: to ask anything else for its length may run a query, or use it up."""
+
+
 def named(names: Sequence[str], kwargs: Kwargs) -> str:
     """Give the first of *names* that a call uses; an empty string where it uses none."""
     for name in names:
         if name in kwargs:
             return name
     return ""
+
+
+class Leaf(Hook):
+    """A hook of calls that call nothing that is observed: their spans need not be current, which costs much less.
+
+    What a driver has a program do during a call (an SQL function, an adapter, a notice handler) runs under the span
+    that was current before.
+    """
+
+    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
+        """Make the wrapper of the original's kind."""
+        flags = decorate.flags_of(original)
+        generates = flags & (decorate.CO_GENERATOR | decorate.CO_ASYNC_GENERATOR)
+        if generates or self.ends != RETURNED or not bound:
+            return super().make(live, original, bound)
+        observed = Observed(self, live, bound)
+        if flags & decorate.CO_COROUTINE:
+            return leaf_coroutine(original, observed)
+        return leaf(original, observed)
+
+
+def leaf(original: Wrapper, observed: Observed) -> Wrapper:
+    """Wrap a method of a driver."""
+    begin, arguments, finish, failure = observed.begin, observed.arguments, observed.finish, observed.hook.error
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        operation = begin(args, kwargs)
+        if operation is None:
+            return original(*args, **kwargs)
+        if operation.call.inject is not None:
+            args, kwargs = arguments(operation, args, kwargs)
+        try:
+            returned = original(*args, **kwargs)
+        except BaseException as error:
+            operation.close(error, None, failure)
+            raise
+        finish(operation, returned)
+        return returned
+
+    return call
+
+
+def leaf_coroutine(original: Wrapper, observed: Observed) -> Wrapper:
+    """Wrap a coroutine method of a driver."""
+    begin, arguments, finish, failure = observed.begin, observed.arguments, observed.finish, observed.hook.error
+
+    @functools.wraps(original)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        operation = begin(args, kwargs)
+        if operation is None:
+            return await original(*args, **kwargs)
+        if operation.call.inject is not None:
+            args, kwargs = arguments(operation, args, kwargs)
+        try:
+            returned = await original(*args, **kwargs)
+        except BaseException as error:
+            operation.close(error, None, failure)
+            raise
+        finish(operation, returned)
+        return returned
+
+    return call
+
+
+EXECUTE = ("execute",)
+MANY = ("execute", "executemany")
+COMPOUND = ("executemany", "callproc")
+ALL = ("execute", "executemany", "callproc")
+"""Methods of a cursor in PEP 249."""
 
 
 class Driver:
@@ -114,16 +194,19 @@ class Driver:
         fallback: Shared,
         *,
         text: Callable[[Any], Any] | None = None,
+        failure: Failure = db.failure,
     ) -> None:
         """
         Args:
             shared: Gives the shared attributes of a cursor's connection; it may raise.
             fallback: Those of a connection that can't be read.
             text: Turns statements that are neither `str` nor `bytes` into one; values in them become placeholders.
+            failure: Says what is known from an exception.
         """
         self.shared = shared
         self.fallback = fallback
         self.text = text
+        self.failure = failure
         self.comments = False
         """Statements carry the `traceparent` in a comment: the option `commenter`."""
 
@@ -132,18 +215,22 @@ class Driver:
     def execute(self, cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
         """Describe `execute(statement, ...)`."""
         statement = args[0] if args else kwargs.get(named(STATEMENTS, kwargs))
-        shared = self.connected(cursor)
-        call = db.query(shared["db.system.name"], self.readable(statement), shared)
+        try:
+            shared = self.shared(cursor)
+        except Exception:
+            shared = self.fallback
+        text = statement if statement.__class__ is str else self.readable(statement)
+        call = db.query(shared["db.system.name"], text, shared)
         if self.comments:
             self.comment(call, statement, args, kwargs)
         return call
 
     def executemany(self, cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
-        """Describe `executemany(statement, rows)`; rows without a length aren't counted: that would use them up."""
+        """Describe `executemany(statement, rows)`; rows that are no plain collection aren't counted."""
         statement = args[0] if args else kwargs.get(named(STATEMENTS, kwargs))
         rows: Any = args[1] if len(args) > 1 else kwargs.get(named(ROWS, kwargs))
         shared = self.connected(cursor)
-        size = len(rows) if hasattr(rows, "__len__") else None
+        size = len(rows) if isinstance(rows, SIZED) else None
         return db.batch(shared["db.system.name"], self.readable(statement), shared, size)
 
     def callproc(self, cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
@@ -152,8 +239,10 @@ class Driver:
         name = args[0] if args else kwargs.get("procname")
         return db.procedure(shared["db.system.name"], name, shared) if name else None
 
-    def copy(self, cursor: Any, table: str) -> Call:
+    def copy(self, cursor: Any, table: Any) -> Call | None:
         """Describe a `COPY` of a table for which the program writes no statement."""
+        if not isinstance(table, str):
+            return None
         attributes = {
             **self.connected(cursor),
             "db.operation.name": "COPY",
@@ -201,20 +290,25 @@ class Driver:
 
     # -- what an integration says with it
 
-    def hooks(self, cursor: str, *methods: str, optional: bool = False) -> tuple[Hook, ...]:
-        """Give the hooks of a cursor class "module:Class"; without *methods*, all that PEP 249 knows."""
-        return tuple(
-            self.hook(f"{cursor}.{method}", getattr(self, method), optional=optional)
-            for method in methods or ("execute", "executemany", "callproc")
-        )
+    def hooks(self, cursor: str, methods: Sequence[str] = ALL, **more: Any) -> tuple[Hook, ...]:
+        """Give the hooks of a cursor class "module:Class", for its methods of PEP 249."""
+        return tuple(self.hook(f"{cursor}.{method}", getattr(self, method), **more) for method in methods)
 
-    def hook(self, target: str, describe: Any, **more: Any) -> Hook:
-        """Give the hook of one method: a client's call of the database."""
-        return Hook(
+    def hook(self, target: str, describe: Any, *, nests: bool = False, **more: Any) -> Hook:
+        """Give the hook of one method: a client's call of the database.
+
+        Args:
+            target: "module:Class.method".
+            describe: Says what a call means.
+            nests: It calls others that are observed, and those must know.
+            more: What else a `Hook` takes.
+        """
+        kind = Hook if nests else Leaf
+        return kind(
             target,
             SpanKind.CLIENT,
             describe,
-            error=db.failure,
+            error=self.failure,
             duration=db.OPERATION_DURATION,
             layer=db.LAYER,
             **more,
@@ -271,261 +365,3 @@ async def quieted(coroutine: Any) -> Any:
     """Run a coroutine that a plain function has made with all instrumentation suppressed."""
     with suppress():
         return await coroutine
-
-
-# ---- classes written in C --------------------------------------------------------------------------------
-
-MOST_CLASSES = 100
-"""Classes of a program's own that are kept subclassed: one that makes them without end must not fill the memory."""
-
-
-ABSENT: Any = object()
-
-
-class Parameter:
-    """Where a call takes a factory."""
-
-    __slots__ = ("name", "optional", "position")
-
-    def __init__(self, name: str, position: int, *, optional: bool = False) -> None:
-        """
-        Args:
-            name: Its keyword.
-            position: Its index among the positional arguments; the instance is none of them.
-            optional: None means the same as none given.
-        """
-        self.name = name
-        self.position = position
-        self.optional = optional
-
-    def given(self, args: Args, kwargs: Kwargs) -> Any:
-        """Give the factory of a call; `ABSENT` where it takes the default."""
-        factory = args[self.position] if len(args) > self.position else kwargs.get(self.name, ABSENT)
-        return ABSENT if factory is None and self.optional else factory
-
-    def replaced(self, factory: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
-        """Give the arguments of a call with another factory."""
-        if len(args) > self.position:
-            return (*args[: self.position], factory, *args[self.position + 1 :]), kwargs
-        return args, {**kwargs, self.name: factory}
-
-
-class Native:
-    """The classes of a driver in C, and how its connections and cursors are asked to be of another class."""
-
-    def __init__(
-        self,
-        connection: type[Any],
-        cursor: type[Any],
-        *,
-        connecting: Parameter,
-        opening: Parameter,
-        cursors: Callable[[Any], Any],
-        shared: Callable[[Any, Args, Kwargs], Shared],
-        fallback: Shared,
-        hooks: Sequence[Hook],
-        shortcuts: Sequence[str] = (),
-    ) -> None:
-        """
-        Args:
-            connection: The class of connections.
-            cursor: The class of cursors.
-            connecting: Where `connect` takes the class of the connection.
-            opening: Where the connection's `cursor` takes the class of the cursor.
-            cursors: Gives the class that a connection makes cursors of by default.
-            shared: Gives the shared attributes of a new connection, from it and its constructor's arguments.
-            fallback: Those of a connection that can't be read.
-            hooks: Those of the cursor's methods.
-            shortcuts: Methods of the connection that make a cursor, past its own `cursor`, and call the same of it.
-        """
-        self.connection = connection
-        self.cursor = cursor
-        self.connecting = connecting
-        self.opening = opening
-        self.cursors = cursors
-        self.shared = shared
-        self.fallback = fallback
-        self.hooks = {hook.path.rpartition(".")[2]: hook for hook in hooks}
-        self.shortcuts = tuple(shortcuts)
-        self._family: Family | None = None
-
-    def family(self, live: Live) -> Family:
-        """Give the subclasses of an enabled library."""
-        family = self._family
-        if family is None or family.live is not live:
-            family = self._family = Family(self, live)
-        return family
-
-
-class Family:
-    """The subclasses that one enabled library makes of a driver's classes, and of a program's own ones."""
-
-    def __init__(self, native: Native, live: Live) -> None:
-        self.native = native
-        self.live = live
-        self._connections: dict[type, type] = {}
-        self._cursors: dict[type, type] = {}
-        self.observed_connection = connection_class(native, self)
-        self.wrappers: dict[int, Any] = {}
-        """Wrapper of each `connect`, by what it wraps: two names of one function stay one function."""
-
-    def connection(self, kind: Any) -> Any:
-        """Give the class that observes what *kind* does; *kind* itself where there can be none."""
-        if kind is self.native.connection:
-            return self.observed_connection
-        bases = (kind, self.observed_connection)
-        return self._subclass(kind, self._connections, self.native.connection, bases, {})
-
-    def cursor(self, kind: Any) -> Any:
-        """Give the class of cursors that observes what *kind* does; *kind* itself where there can be none."""
-        found = self._cursors.get(kind) if isinstance(kind, type) else None
-        if found is not None:
-            return found
-        namespace: dict[str, Any] = {}
-        if isinstance(kind, type) and issubclass(kind, self.native.cursor):
-            # Outermost, so that methods of a subclass that name their base instead of `super()` are seen as well.
-            for name, hook in self.native.hooks.items():
-                namespace[name] = hook.make(self.live, getattr(kind, name), True)
-        return self._subclass(kind, self._cursors, self.native.cursor, (kind,), namespace)
-
-    def _subclass(
-        self,
-        kind: Any,
-        known: dict[type, type],
-        base: type,
-        bases: tuple[type, ...],
-        namespace: dict[str, Any],
-    ) -> Any:
-        if not isinstance(kind, type) or not issubclass(kind, base):
-            return kind  # a function that makes it: what it makes can't be known
-        made = known.get(kind)
-        if made is None:
-            try:
-                made = subclass(kind, bases, namespace)
-            except TypeError:  # its layout, or its own rules, allow no subclass
-                made = kind
-            if len(known) >= MOST_CLASSES:
-                known.clear()
-            known[kind] = known[made] = made
-        return made
-
-
-def subclass(kind: type, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
-    """Make a class that goes by the name of *kind*."""
-    named = {
-        "__slots__": (),
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "__doc__": kind.__doc__,
-    }
-    return type(kind)(kind.__name__, bases, {**named, **namespace})
-
-
-def connection_class(native: Native, family: Family) -> type:
-    """Make the subclass of the driver's connection whose cursors are observed.
-
-    A program's own class comes before it in the order of methods, so a `cursor` of its own reaches ours by `super()`.
-    """
-    base, live, opening = native.connection, family.live, native.opening
-    begin, open_cursor = base.__init__, base.cursor
-
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        begin(self, *args, **kwargs)
-        try:
-            self._noops_shared = native.shared(self, args, kwargs)
-        except Exception:
-            self._noops_shared = native.fallback
-
-    @functools.wraps(open_cursor)
-    def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if live.on:
-            try:
-                kind = opening.given(args, kwargs)
-                if kind is ABSENT:
-                    kind = native.cursors(self)
-                args, kwargs = opening.replaced(family.cursor(kind), args, kwargs)
-            except Exception as error:
-                live.failed("cursor", error)
-        return open_cursor(self, *args, **kwargs)
-
-    namespace = {"__slots__": ("_noops_shared",), "__init__": __init__, "cursor": cursor}
-    for name in native.shortcuts:
-        namespace[name] = shortcut(native, family, getattr(base, name))
-    return subclass(base, (base,), namespace)
-
-
-def shortcut(native: Native, family: Family, original: Wrapper) -> Wrapper:
-    """Make the method of a connection that has a new cursor do the work: it opens one that is observed."""
-    live, name, open_cursor = family.live, original.__name__, native.connection.cursor
-    kind = family.cursor(native.cursor)
-
-    @functools.wraps(original)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or not args or not live.on:
-            return original(self, *args, **kwargs)
-        return getattr(open_cursor(self, kind), name)(*args)
-
-    return call
-
-
-def shared_of(cursor: Any) -> Shared:
-    """Give the shared attributes of an observed connection, from one of its cursors."""
-    shared: Shared = cursor.connection._noops_shared
-    return shared
-
-
-_unobserved: ContextVar[bool] = ContextVar("noops_unobserved", default=False)
-
-
-def unobserved(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a function connect without being observed: for a driver upon a driver, which describes the calls itself."""
-
-    @functools.wraps(connect)
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        token = _unobserved.set(True)
-        try:
-            return connect(*args, **kwargs)
-        finally:
-            _unobserved.reset(token)
-
-    return plain
-
-
-class Factory(Patch):
-    """Has the connections that a function of a driver makes be of a class that is observed."""
-
-    def __init__(self, target: str, native: Native, *, optional: bool = False) -> None:
-        """
-        Args:
-            target: The function that connects, "module:name". A name that a program bound before the patch stays as
-                it was.
-            native: The driver's classes.
-            optional: The target is missing in some supported versions.
-        """
-        super().__init__(target, optional=optional)
-        self.native = native
-
-    def wrap(self, live: Live, original: Any, method: bool) -> Any:
-        """Wrap it once, by however many names it goes."""
-        wrappers = self.native.family(live).wrappers
-        made = wrappers.get(id(original))
-        if made is None:
-            made = wrappers[id(original)] = super().wrap(live, original, method)
-        return made
-
-    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
-        """Make the wrapper."""
-        native, family = self.native, self.native.family(live)
-
-        @functools.wraps(original)
-        def connect(*args: Any, **kwargs: Any) -> Any:
-            if live.on and not _unobserved.get():
-                try:
-                    kind = native.connecting.given(args, kwargs)
-                    kind = family.connection(native.connection if kind is ABSENT else kind)
-                    args, kwargs = native.connecting.replaced(kind, args, kwargs)
-                except Exception as error:
-                    live.failed(self.target, error)
-            return original(*args, **kwargs)
-
-        return connect

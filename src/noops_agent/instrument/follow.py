@@ -153,27 +153,49 @@ async def aclose(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def __enter__(self: Any) -> Any:
-    entered = self.__wrapped__.__enter__()
+    end = self._self_end
+    end.operation.attach()
+    try:
+        entered = self.__wrapped__.__enter__()
+    except BaseException as failed:
+        end(failed)
+        raise
+    finally:
+        end.operation.detach()
     return self if entered is self.__wrapped__ else entered
 
 
 def __exit__(self: Any, kind: Any, error: Any, stack: Any) -> Any:
     try:
-        return self.__wrapped__.__exit__(kind, error, stack)
-    finally:
-        self._self_end(error)
+        handled = self.__wrapped__.__exit__(kind, error, stack)
+    except BaseException as failed:
+        self._self_end(failed)
+        raise
+    self._self_end(error)
+    return handled
 
 
 async def __aenter__(self: Any) -> Any:
-    entered = await self.__wrapped__.__aenter__()
+    end = self._self_end
+    end.operation.attach()
+    try:
+        entered = await self.__wrapped__.__aenter__()
+    except BaseException as failed:
+        end(failed)
+        raise
+    finally:
+        end.operation.detach()
     return self if entered is self.__wrapped__ else entered
 
 
 async def __aexit__(self: Any, kind: Any, error: Any, stack: Any) -> Any:
     try:
-        return await self.__wrapped__.__aexit__(kind, error, stack)
-    finally:
-        self._self_end(error)
+        handled = await self.__wrapped__.__aexit__(kind, error, stack)
+    except BaseException as failed:
+        self._self_end(failed)
+        raise
+    self._self_end(error)
+    return handled
 
 
 def __await__(self: Any) -> Any:

@@ -212,6 +212,20 @@ def written(messages: Any) -> str:
     return json.dumps(messages, ensure_ascii=False, default=str)
 
 
+def members(thing: Any) -> Mapping[str, Any]:
+    """Give what an object holds. A model of pydantic takes microseconds to say that it lacks an attribute."""
+    return getattr(thing, "__dict__", _NOTHING)
+
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+@lru_cache(maxsize=256)
+def is_stream(kind: type) -> bool:
+    """Whether objects of a class are streams of events, with the iterator that makes them inside."""
+    return hasattr(kind, "__stream__")
+
+
 @lru_cache(maxsize=256)
 def service(provider: str, scheme: str, host: str, port: int | None) -> Found:
     """Give the attributes of where the model is; the conventions want its port whichever it is."""
@@ -220,6 +234,15 @@ def service(provider: str, scheme: str, host: str, port: int | None) -> Found:
         "server.address": host,
         "server.port": port or (80 if scheme == "http" else 443),
     }
+
+
+def body_of(options: Any) -> Mapping[str, Any] | None:
+    """Give the body of a request's options, as both libraries have them, with what the user adds to it by hand."""
+    body = options.json_data
+    if not isinstance(body, Mapping):
+        return None
+    extra = getattr(options, "extra_json", None)
+    return {**body, **extra} if extra else body
 
 
 def described(endpoint: Endpoint, body: Mapping[str, Any], place: Found, streamed: bool) -> Call:
@@ -317,7 +340,17 @@ def _begun(observed: Observed, args: Args, kwargs: Kwargs) -> Exchange | None:
 class Exchange:
     """One call to a model, from its request to the last of its answer. Nothing in here raises into the caller."""
 
-    __slots__ = ("_began", "_content", "_ended", "_endpoint", "_first_s", "_live", "_observed", "_progress", "operation")
+    __slots__ = (
+        "_began",
+        "_content",
+        "_ended",
+        "_endpoint",
+        "_first_s",
+        "_live",
+        "_observed",
+        "_progress",
+        "operation",
+    )
 
     def __init__(self, observed: Observed, operation: Operation) -> None:
         self.operation = operation
@@ -340,7 +373,8 @@ class Exchange:
         """Take the answer: read it, or follow it where it is a stream."""
         try:
             answer = _opened(returned)
-            iterator = getattr(answer, "_iterator", None) if hasattr(type(answer), "__stream__") else None
+            kind: Any = type(answer)
+            iterator = answer._iterator if is_stream(kind) else None
             if iterator is not None:
                 self._progress = Progress(self._content)
                 tap = AsyncTap if hasattr(iterator, "__anext__") else Tap
@@ -386,7 +420,7 @@ class Exchange:
             self._live.failed("measure", problem)
 
     def _read(self, answer: Any) -> Found:
-        found = self._endpoint.response(answer)
+        found: Found = self._endpoint.response(answer)
         if self._content and self._endpoint.output is not None:
             found[OUTPUT_MESSAGES] = written(self._endpoint.output(answer))
         return found
@@ -407,7 +441,7 @@ def _opened(returned: Any) -> Any:
 
     A body that the user is going to read by hand is left to them, and a stream that only they can await.
     """
-    response = getattr(returned, "http_response", None)
+    response = members(returned).get("http_response")
     if response is None:
         return returned
     if response.is_closed:

@@ -21,7 +21,7 @@ import grpc
 from grpc import aio
 from opentelemetry.trace import SpanKind
 
-from .carriers import extract
+from .carriers import Pairs, extract
 from .hook import Hook
 from .model import Args, Attributes, Call, Describe, Kwargs
 from .operation import Operation
@@ -64,24 +64,6 @@ def code_name(code: Any) -> str:
 
 
 # ---- clients ---------------------------------------------------------------------------------------------
-
-
-class Headers:
-    """The metadata of one call with the propagator's headers; the caller's own is never changed."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self, metadata: Any) -> None:
-        self.pairs: list[Any] = list(metadata) if metadata else []
-
-    def __call__(self, key: str, value: str) -> None:
-        """Set a header: it takes the place of one that the caller had written."""
-        pairs = self.pairs
-        for pair in pairs:
-            if pair[0] == key:
-                pairs[:] = [other for other in pairs if other[0] != key]
-                break
-        pairs.append((key, value))
 
 
 @lru_cache(maxsize=512)
@@ -138,7 +120,7 @@ def described(method: Any, target: Any, metadata: Any) -> Call | None:
     facts = method_facts(method, target)
     if facts is None:
         return None
-    headers = Headers(metadata)
+    headers = Pairs(metadata)
     return Call(facts[METHOD], facts.copy(), inject=headers, state=headers.pairs)
 
 

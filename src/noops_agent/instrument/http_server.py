@@ -29,14 +29,15 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import propagate
 from opentelemetry.trace import SpanKind
 
+from .._core import suppressed
 from .carriers import extract
 from .headers import REQUEST, RESPONSE, captured
 from .model import Call, Duration
+from .operation import Operation
 from .urls import DEFAULT_PORTS, port_number, redacted_query
 
 if TYPE_CHECKING:
     from .live import Live
-    from .operation import Operation
 
 SERVER = SpanKind.SERVER
 
@@ -141,7 +142,7 @@ class HTTPServer:
         self._known = frozenset(options.get("known_methods") or KNOWN_METHODS)
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._propagator: Any = None
-        self._fields: tuple[Any, ...] | None = ()
+        self._fields: tuple[Any, ...] = ()
         self._active: Any = live.up_down_counter(
             "http.server.active_requests", "{request}", "Number of active HTTP server requests."
         )
@@ -171,17 +172,24 @@ class HTTPServer:
             path: Of the URL, decoded.
             query: Of the URL, without the question mark.
             version: Of HTTP: "1.1", "2"; empty: unknown.
-            headers: Has `get(key)` for the spellings of `keys`; gives text, Latin-1 bytes or None.
+            headers: A mapping with the spellings of `keys`; gives text or Latin-1 bytes.
             carrier: What the propagators read through the getter of `keys`.
             peer: Address and port of the other end of the connection.
             local: Address and port of the server, for requests that name no host.
             request: What the user's hooks are given.
             websocket: It is the handshake of a WebSocket: there is a span for the connection, and no measurement.
         """
+        live = self.live
         try:
-            if not self.live.on:
+            if not live.on or suppressed():
                 return None
-            attributes, kind = self._describe(method, scheme, path, headers, peer, local)
+            kind, attributes = self._describe(method, scheme, path, headers, local)
+            if peer is not None and peer[0]:
+                address, port = peer
+                attributes["network.peer.address"] = address
+                if port:
+                    attributes["network.peer.port"] = port
+                attributes.setdefault("client.address", address)
             if query:
                 attributes["url.query"] = redacted_query(query)
             if version:
@@ -190,45 +198,52 @@ class HTTPServer:
                 attributes["network.protocol.name"] = "websocket"
             if self.excluded is not None and self.excluded(url_of(attributes, query)):
                 return None
-            call = Call(kind.method, attributes, parent=self._parent(headers, carrier))
+            propagator: Any = propagate.get_global_textmap()
+            if propagator is not self._propagator:
+                self._learn(propagator)
+            parent = None
+            for field in self._fields:
+                if field in headers:
+                    parent = extract(carrier, self.keys.getter)
+                    break
+            call = Call(kind.method, attributes, parent=parent)
             if self.hooked:
                 call.request = request
-            operation = self.live.open(call, SERVER, None if websocket else DURATION)
-            if operation is None:
-                return None
+            operation = Operation(live, call, SERVER, None if websocket else DURATION, 0)
             exchange = self._made(self, operation, kind)
-            if not websocket:
-                exchange.count(self._active)
+            active = self._active
+            if not websocket and getattr(active, "_real_instrument", active) is not None:
+                active.add(1, kind.labels)
+                exchange._active = active
             return exchange
         except Exception as problem:
-            self.live.failed("http_server.open", problem)
+            live.failed("http_server.open", problem)
             return None
 
-    def _describe(
-        self, method: str, scheme: str, path: str, headers: Any, peer: Any, local: Any
-    ) -> tuple[dict[str, Any], Kind]:
+    def _describe(self, method: str, scheme: str, path: str, headers: Any, local: Any) -> tuple[Kind, dict[str, Any]]:
+        """Describe what the method, the path and the headers tell."""
         keys = self.keys
         get = headers.get
+        client, host, proto = get(keys.forwarded_for), get(keys.forwarded_host), get(keys.forwarded_proto)
         forwarded = get(keys.forwarded)
-        elements = forwarding(forwarded) if forwarded else NOTHING
-        proto = elements[2] or get(keys.forwarded_proto)
+        if forwarded:
+            told = forwarding(forwarded)
+            client, host, proto = told[0] or client, told[1] or host, told[2] or proto
         if proto:
             scheme = first_scheme(proto, scheme)
         kind = self._kinds.get((method, scheme)) or self._kind(method, scheme)
         attributes = kind.attributes.copy()
         attributes["url.path"] = path
-        self._put_server(attributes, elements[1] or get(keys.forwarded_host) or get(keys.host), local, scheme)
-        client = elements[0] or get(keys.forwarded_for)
-        if client:
-            client = first_address(client)
-        if peer is not None:
-            address, port = peer
-            if address:
-                attributes["network.peer.address"] = address
-                if port:
-                    attributes["network.peer.port"] = port
-                client = client or address
-        if client:
+        host = host or get(keys.host)
+        if host and len(host) <= MAX_HEADER:
+            attributes["server.address"], port = authority(host, scheme)
+            if port:
+                attributes["server.port"] = port
+        elif local is not None and local[0]:
+            attributes["server.address"], port = local
+            if port:
+                attributes["server.port"] = port
+        if client and (client := first_address(client)):
             attributes["client.address"] = client
         agent = get(keys.user_agent)
         if agent:
@@ -238,20 +253,7 @@ class HTTPServer:
             size = whole(length)
             if size is not None:
                 attributes["http.request.body.size"] = size
-        return attributes, kind
-
-    def _put_server(self, attributes: dict[str, Any], host: Any, local: Any, scheme: str) -> None:
-        address: Any = None
-        port: Any = None
-        if host:
-            address, port = authority(host)
-        elif local is not None:
-            address, port = local
-        if address:
-            attributes["server.address"] = address
-            port = port or DEFAULT_PORTS.get(scheme)
-            if port:
-                attributes["server.port"] = port
+        return kind, attributes
 
     def _kind(self, method: str, scheme: str) -> Kind:
         known = method in self._known
@@ -260,23 +262,10 @@ class HTTPServer:
             self._kinds[method, scheme] = kind
         return kind
 
-    def _parent(self, headers: Any, carrier: Any) -> Any:
-        propagator: Any = propagate.get_global_textmap()
-        if propagator is not self._propagator:
-            self._learn(propagator)
-        fields = self._fields
-        if fields is None:
-            return extract(carrier, self.keys.getter)
-        get = headers.get
-        for field in fields:
-            if get(field) is not None:
-                return extract(carrier, self.keys.getter)
-        return None
-
     def _learn(self, propagator: Any) -> None:
         """Learn which headers the propagators read, so that a request without any of them costs look-ups alone."""
         fields = propagator.fields
-        self._fields = tuple(self.keys.spell(field.lower()) for field in fields) if fields else None
+        self._fields = tuple(self.keys.spell(field.lower()) for field in fields)
         self._propagator = propagator
 
     def capture(self, exchange: Exchange, headers: Any) -> None:
@@ -296,68 +285,38 @@ class HTTPServer:
 class Exchange:
     """One request and its response. It belongs to the task or thread that handles the request."""
 
-    __slots__ = (
-        "_active",
-        "_began",
-        "_error",
-        "_first_byte",
-        "_guest",
-        "_headers",
-        "_home",
-        "_kind",
-        "_length",
-        "_response",
-        "find_route",
-        "gone",
-        "mounted",
-        "operation",
-        "prefix",
-        "route",
-        "scene",
-        "sent",
-        "server",
-        "status",
-    )
+    status = 0
+    """Of the response; 0: none yet."""
+    sent = 0
+    """Bytes of the response's body so far."""
+    route: str | None = None
+    prefix = ""
+    """Templates of the routers that were passed on the way to the route."""
+    mounted: str | None = None
+    """The path at which the innermost of them stood."""
+    find_route: Callable[[Any], str | None] | None = None
+    """Finds the route in `scene` when the response begins, and when the exchange ends without one."""
+    scene: Any = None
+    """The environ or scope; let go at the end, for it holds this exchange."""
+    gone = False
+    """The client has left: what fails from now on is no fault of the server."""
+    _active: Any = None
+    _error: BaseException | None = None
+    _first_byte = 0.0
+    _guest: HTTPServer | None = None
+    _headers: Iterable[tuple[Any, Any]] = ()
+    _home: dict[str, Any] | None = None
+    _response: Any = None
 
     def __init__(self, server: HTTPServer, operation: Operation, kind: Kind) -> None:
         self.server = server
         self.operation = operation
-        self.status = 0
-        """Of the response; 0: none yet."""
-        self.sent = 0
-        """Bytes of the response's body so far."""
-        self.route: str | None = None
-        self.prefix = ""
-        """Templates of the routers that were passed on the way to the route."""
-        self.mounted: str | None = None
-        """The path at which the innermost of them stood."""
-        self.find_route: Callable[[Any], str | None] | None = None
-        """Finds the route in `scene` when the response begins, and when the exchange ends without one."""
-        self.scene: Any = None
-        """The environ or scope; let go at the end, for it holds this exchange."""
-        self.gone = False
-        """The client has left: what fails from now on is no fault of the server."""
         self._kind = kind
-        self._active: Any = None
-        self._error: BaseException | None = None
-        self._first_byte = 0.0
-        self._guest: HTTPServer | None = None
-        self._headers: dict[str, Any] | None = None
-        self._home: dict[str, Any] | None = None
-        self._length: int | None = None
-        self._response: Any = None
-        self._began = perf_counter()
 
     def enter(self, home: dict[str, Any]) -> None:
         """Be found in an environ or scope until the exchange ends."""
         home[KEY] = self
         self._home = self.scene = home
-
-    def count(self, counter: Any) -> None:
-        """Count the request among the active ones until it ends."""
-        if getattr(counter, "_real_instrument", counter) is not None:
-            counter.add(1, self._kind.labels)
-            self._active = counter
 
     # -- what becomes known
 
@@ -367,15 +326,15 @@ class Exchange:
         Its hooks are called as well, and its routes count.
         """
         try:
+            if self.operation.closed:
+                return False
             excluded = guest.excluded
             if excluded is not None and excluded(url_of(self.operation.call.attributes)):
                 self.discard()
                 return False
-            if self.operation.closed:
-                return False
             if find_route is not None:
                 self.find_route = find_route
-                self.scene = scene
+            self.scene = scene
             if guest.live is not self.server.live and guest is not self._guest:
                 self._guest = guest
                 hook = guest.options.request_hook
@@ -403,27 +362,16 @@ class Exchange:
             response: What the user's `response_hook` is given.
         """
         self.status = status
+        self._headers = headers
         if self.find_route is not None:
             self.routed(self.find_route(self.scene))
-        for name, value in headers:
-            if len(name) == 14 and name.lower() in LENGTH_NAMES:
-                self._length = whole(value)
-        server = self.server
-        guest = self._guest
-        if guest is not None:
-            if guest.response_headers and not server.response_headers:
-                server = guest
-            if guest.hooked:
-                self._response = response
-        if server.response_headers and self.operation.recording:
-            self._headers = captured(RESPONSE, server.response_headers, headers, server.secret)
-        if self.server.hooked:
+        if self.server.hooked or self._guest is not None:
             self._response = response
 
     def begun(self) -> None:
         """Take note that the first byte of the response is on its way."""
         if not self._first_byte:
-            self._first_byte = perf_counter() - self._began
+            self._first_byte = perf_counter()
 
     # -- its end
 
@@ -438,42 +386,48 @@ class Exchange:
             return
         ending: dict[str, Any] = {}
         try:
-            self._end(ending)
+            status = self.status
+            if status:
+                ending["http.response.status_code"] = status
+                if status >= 500:
+                    ending["error.type"] = str(status)
+            route = self.route
+            if route is None and self.find_route is not None:
+                route = self.find_route(self.scene)
+            if route:
+                ending["http.route"] = route
+                if getattr(operation.span, "name", "") == operation.call.name:  # else the user has renamed it
+                    operation.rename(span_name(self._kind.method, route))
+            if operation.recording:
+                self._measure(ending, operation)
             if self.gone:
                 error = None
-            elif error is None and self.status >= 500:
+            elif error is None and status >= 500:
                 error = self._error
-            self._respond()
+            if self._response is not None:
+                self._show()
         except Exception as problem:
             self.server.live.failed("http_server.close", problem)
         operation.close(error, ending)
         self._forget()
 
-    def _end(self, ending: dict[str, Any]) -> None:
-        """Gather what is known only now."""
-        status = self.status
-        if status:
-            ending["http.response.status_code"] = status
-            if status >= 500:
-                ending["error.type"] = str(status)
-        if self.route is None and self.find_route is not None:
-            self.route = self.find_route(self.scene)
-        operation = self.operation
-        if self.route is not None:
-            ending["http.route"] = self.route
-            if getattr(operation.span, "name", "") == operation.call.name:  # else the user has renamed it
-                operation.rename(span_name(self._kind.method, self.route))
-        if operation.recording:
-            if status and status != 101:
-                ending["http.response.body.size"] = self.sent if self._length is None else self._length
-            if self._first_byte:
-                ending[TIME_TO_FIRST_BYTE] = self._first_byte
-            if self._headers:
-                ending.update(self._headers)
+    def _measure(self, ending: dict[str, Any], operation: Operation) -> None:
+        """Gather what only the span tells: sizes, times, headers."""
+        size = self.sent
+        if not size and self.status != 101 and self._kind.method != "HEAD":
+            size = declared_length(self._headers)  # of a body that went past us
+        if size:
+            ending["http.response.body.size"] = size
+        if self._first_byte:
+            ending[TIME_TO_FIRST_BYTE] = self._first_byte - operation._began
+        server = self.server
+        if self._guest is not None and not server.response_headers:
+            server = self._guest
+        if server.response_headers and self._headers:
+            ending.update(captured(RESPONSE, server.response_headers, self._headers, server.secret))
 
-    def _respond(self) -> None:
-        if self._response is None:
-            return
+    def _show(self) -> None:
+        """Show the response to the hooks of the users."""
         if self.server.hooked:
             self.operation.respond(self._response)
         guest = self._guest
@@ -493,18 +447,24 @@ class Exchange:
 
     def _forget(self) -> None:
         """Let go of what would keep the request alive in a cycle, and count it out."""
-        self.operation.call.request = None
-        home, self._home = self._home, None
+        home = self._home
         if home is not None:
             home.pop(KEY, None)
-        self.scene = self._error = self._response = None
-        active, self._active = self._active, None
+            self._home = self.scene = None
+        if self._response is not None or self.server.hooked:
+            self.operation.call.request = self._response = None
+        if self._error is not None:
+            self._error = None
+        active = self._active
         if active is not None:
+            self._active = None
             active.add(-1, self._kind.labels)
 
 
 class LeftAlone:
     """Stands where an exchange would be, in a request that a library inside has excluded."""
+
+    scene = None
 
     def join(self, *anything: Any) -> bool:
         """There is nothing to take part in."""
@@ -522,9 +482,7 @@ def exchange_of(carrier: dict[str, Any] | None) -> Exchange | None:
 
 # ---- values of headers -----------------------------------------------------------------------------------
 
-LENGTH_NAMES = frozenset(("content-length", b"content-length"))
 SCHEMES = frozenset(("http", "https", "ws", "wss"))
-NOTHING: tuple[str, str, str] = ("", "", "")
 
 
 def text(value: Any) -> str:
@@ -533,10 +491,17 @@ def text(value: Any) -> str:
 
 
 def whole(value: Any) -> int | None:
-    """Read a length; None where it isn't one."""
-    if isinstance(value, int):
+    """Read a length or a port; None where it isn't one."""
+    if type(value) is int:
         return value
-    return int(value) if value.isdigit() and len(value) < 20 else None
+    return int(value) if len(value) < 20 and value.isdigit() and value.isascii() else None
+
+
+def declared_length(headers: Iterable[tuple[Any, Any]]) -> int:
+    """Give the length of a body as its headers tell it; 0 where they don't, or spell it as nobody does."""
+    found = dict(headers)
+    length = found.get("Content-Length") or found.get(b"content-length") or found.get("content-length")
+    return (whole(length) or 0) if length else 0
 
 
 @lru_cache(maxsize=1024)
@@ -545,19 +510,21 @@ def span_name(method: str, route: str) -> str:
     return f"{method} {route}"
 
 
-def authority(value: Any) -> tuple[str, int | None]:
-    """Read the host, in lower case and without brackets, and the port of a `Host` header or a proxy's equal."""
-    return _authority(value) if len(value) <= MAX_HEADER else ("", None)
-
-
 @lru_cache(maxsize=512)
-def _authority(value: Any) -> tuple[str, int | None]:
+def authority(value: Any, scheme: str) -> tuple[str, int | None]:
+    """Read a `Host` header or a proxy's equal: the host, in lower case and without brackets, and the port.
+
+    Args:
+        value: Text or bytes, of at most `MAX_HEADER` characters.
+        scheme: Tells the port where the header doesn't.
+    """
     host = text(value).partition(",")[0].strip().rpartition("@")[2]
     if host.startswith("["):
         address, _, rest = host[1:].partition("]")
-        return address.lower(), port_number(rest[1:])
-    address, _, port = host.partition(":")
-    return address.lower(), port_number(port)
+        port = rest[1:]
+    else:
+        address, _, port = host.partition(":")
+    return address.lower(), port_number(port) or DEFAULT_PORTS.get(scheme)
 
 
 def first_scheme(value: Any, default: str) -> str:

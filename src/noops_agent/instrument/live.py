@@ -8,6 +8,7 @@ from opentelemetry import trace as trace_api
 
 from .. import _diagnostics
 from .._version import VERSION
+from .former import former_names
 from .model import Call, Duration, Instrumentation, Measure
 from .operation import Operation, layer_bit, speaks
 
@@ -26,6 +27,8 @@ class Live:
         self.on = True
         self.scope = f"noops_instrumentation.{instrumentation.library}"
         self.tracer: Any = trace_api.get_tracer(self.scope, VERSION, tracer_provider, SCHEMA)
+        self.former = former_names(instrumentation.options.get("semconv_opt_in", ()))
+        """What adds the former names of attributes; None where nobody asks for them."""
         self._meter_provider = meter_provider
         self._meter: Any = None
         self._instruments: dict[Any, Any] = {}

@@ -187,9 +187,7 @@ def send(
         args: Positional arguments that replace the call's own.
         kwargs: Keyword arguments that replace the call's own.
     """
-    name, shared = _place(
-        system, operation, "send", destination, template, temporary, anonymous, "", address, port
-    )
+    name, shared = _place(system, operation, "send", destination, template, temporary, anonymous, "", address, port)
     known = _message(shared, message_id, body_size, attributes)
     if count is not None:
         known[BATCH_COUNT] = count

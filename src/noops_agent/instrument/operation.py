@@ -96,7 +96,9 @@ class Operation:
         self._layers: Any = None
         self._brought: Any = None
         # A server or consumer begins anew: what it calls is not part of the call that reached it in this process.
-        kind = call.kind or kind
+        kind = call.kind = call.kind or kind
+        if live.former is not None:
+            live.former.add_to(call.attributes, kind, call.attributes)
         self._bit = -1 if kind is SpanKind.SERVER or kind is SpanKind.CONSUMER else bit
         span = self.span = live.tracer.start_span(
             call.name, call.parent, kind, call.attributes, call.links, call.start_time
@@ -118,7 +120,10 @@ class Operation:
         """Make the span the current one."""
         bit = self._bit
         if bit:
-            self._layers = _layers.set(0 if bit == -1 else _layers.get() | bit)
+            before = _layers.get()
+            layers = 0 if bit == -1 else before | bit
+            if layers != before:
+                self._layers = _layers.set(layers)
         parent = self.call.parent
         if parent is not None and len(parent) > 1:  # it brought baggage
             self._brought = context_api.attach(Context({**context_api.get_current(), **parent}))
@@ -143,6 +148,14 @@ class Operation:
             except ValueError:
                 pass
 
+    def activation(self) -> tuple[Callable[[], object], Callable[[], object]]:
+        """Give what attaches and what detaches, for a body that runs piece by piece: at a third of the cost."""
+        parent = self.call.parent
+        if (self._bit and _layers.get()) or (parent is not None and len(parent) > 1):
+            return self.attach, self.detach
+        attachment = Attachment(self.span)
+        return attachment.__enter__, attachment.__exit__
+
     def __enter__(self) -> Operation:
         self.attach()
         return self
@@ -158,6 +171,10 @@ class Operation:
 
     def add(self, attributes: Any) -> None:
         """Add attributes to the span, and to what the measurement is taken from."""
+        former = self._live.former
+        if former is not None:
+            attributes = dict(attributes)
+            former.add_to(attributes, self.call.kind, {**self.call.attributes, **attributes})
         self.call.attributes.update(attributes)
         if self.recording:
             self.span.set_attributes(attributes)

@@ -26,6 +26,7 @@ COMMON_OPTIONS = frozenset(
         "request_hook",
         "response_headers",
         "response_hook",
+        "semconv_opt_in",
         "tracer_provider",
     )
 )
@@ -70,8 +71,8 @@ class Handle:
             except AttributeError as error:
                 self.targets[hook.target] = "not there in this version" if hook.optional else f"missing: {error}"
                 if not hook.optional:
-                    facts = {"library": self.library, "version": self.version, "target": hook.target}
-                    say("instrument.missing", key=hook.target, **facts)
+                    library, version = self.library, self.version
+                    say("instrument.missing", key=hook.target, library=library, version=version, target=hook.target)
             except Exception as error:
                 self.targets[hook.target] = f"failed: {error!r}"
                 say("instrument.failed", key=hook.target, library=hook.target, error=repr(error))

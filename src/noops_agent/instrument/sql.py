@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from .sql_dialects import DIALECTS, GENERIC, Dialect, end_of_comment
-from .sql_summary import TARGET, Summary
+from .sql_summary import TARGET, Summary, words
 
 MOST_READ = 8192
 """Characters of a text that are read; no more are shown."""
@@ -109,12 +109,12 @@ def _read_on(text: str, at: int, tokens: Any, handlers: list[Handler | None], re
     return -1
 
 
-UNARY = frozenset(
+UNARY = words(
     "SELECT WHERE AND OR NOT BETWEEN THEN ELSE WHEN CASE LIMIT OFFSET IN LIKE ILIKE BY SET VALUES RETURNING ON IS "
-    "RETURN TOP INTERVAL DEFAULT HAVING DISTINCT ALL ANY SOME FROM MOD DIV XOR USING FETCH FIRST NEXT TO".split()
+    "RETURN TOP INTERVAL DEFAULT HAVING DISTINCT ALL ANY SOME FROM MOD DIV XOR USING FETCH FIRST NEXT TO"
 )
 """Words after which a minus is a sign."""
-COMPARISONS = frozenset("LIKE ILIKE GLOB MATCH REGEXP RLIKE IS BETWEEN THEN ELSE ESCAPE".split())
+COMPARISONS = words("LIKE ILIKE GLOB MATCH REGEXP RLIKE IS BETWEEN THEN ELSE ESCAPE")
 """Words, and below beginnings of operators, after which double quotes hold a value."""
 OPERATORS = tuple("<>=!~|")
 CONSTANTS = frozenset({"NULL", "TRUE", "FALSE", "DEFAULT"})
@@ -253,6 +253,8 @@ class Reader:
         elif token in "+-":
             signed = not self.operand
             level.simple = level.simple and signed
+            if token == self.before == "-":
+                blank = " "  # or they would read as a comment
         elif token != "::":
             level.simple = False
         self.out.append(blank + token)
@@ -271,7 +273,7 @@ class Reader:
         level, before = self.level, self.before
         level.simple = level.simple and before == "::"
         if token == "(":
-            self.summary.open()
+            self.summary.open(before)
             row = (level.rows == 1 and before in ("VALUES", "(")) or (level.rows == 3 and before == ",")
             listed = before == "IN"
         else:

@@ -110,7 +110,7 @@ MYSQL = Dialect(
     comments=rf"#[^\n]*|--(?=\s|\Z)[^\n]*|{BLOCK}",
 )
 SQLITE = Dialect(
-    strings=rf"[xX]?{PLAIN}",
+    strings=rf"[nNxX]?{PLAIN}",
     names=f"{QUOTED}|{TICKED}|{BRACKETED}",
     quotes=r'"`\[',
     placeholders=rf"\?\d*|{FORMAT}|[:@$]\w+",

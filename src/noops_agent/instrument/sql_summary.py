@@ -1,7 +1,8 @@
 """What a SQL text does: its operations and their targets, in their order.
 
 Fed with the words of a text as `sql` reads them. It knows no grammar, only where targets stand: after FROM, JOIN, INTO,
-UPDATE and their like, at the level of parentheses of a query. Common table expressions are no targets; what they read is.
+UPDATE and their like, at the level of parentheses of a query.
+Common table expressions are no targets, what they read is.
 
 Source: OpenTelemetry semantic conventions 1.44, docs/db/database-spans.md, "Generating a summary of the query".
 """
@@ -14,16 +15,17 @@ MOST_CHARACTERS = 255
 """Length of a summary: the convention's limit."""
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Give the words of a text."""
     return frozenset(text.split())
 
 
-CALLS = _words("CALL EXEC EXECUTE")
-DEFINITIONS = _words("CREATE ALTER DROP TRUNCATE")
-WRITES = _words("INSERT UPDATE DELETE MERGE REPLACE")
-ABOUT = _words("COPY USE PRAGMA DESCRIBE DESC ANALYZE VACUUM LOCK TABLE REFRESH")
+CALLS = words("CALL EXEC EXECUTE")
+DEFINITIONS = words("CREATE ALTER DROP TRUNCATE")
+WRITES = words("INSERT UPDATE DELETE MERGE REPLACE")
+ABOUT = words("COPY USE PRAGMA DESCRIBE DESC ANALYZE VACUUM LOCK TABLE REFRESH")
 """Other operations on something that is named."""
-ALONE = _words(
+ALONE = words(
     "SELECT WITH VALUES EXPLAIN BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE START END ABORT SET RESET SHOW GRANT REVOKE "
     "PREPARE DEALLOCATE DECLARE FETCH CLOSE OPEN MOVE LISTEN UNLISTEN NOTIFY CHECKPOINT DISCARD DO COMMENT REINDEX "
     "CLUSTER ATTACH DETACH KILL FLUSH OPTIMIZE REPAIR HANDLER LOAD UNLOAD EXPORT IMPORT PURGE RENAME UNLOCK XA PRINT "
@@ -31,35 +33,35 @@ ALONE = _words(
 )
 VERBS = CALLS | DEFINITIONS | WRITES | ABOUT | ALONE
 """Words that can begin a statement."""
-OPEN_ENDED = _words("EXPLAIN BEGIN IF WHILE")
+OPEN_ENDED = words("EXPLAIN BEGIN IF WHILE")
 """Verbs that another one may follow."""
-LISTED = _words("SELECT UPDATE DELETE DROP TRUNCATE LOCK")
+LISTED = words("SELECT UPDATE DELETE DROP TRUNCATE LOCK")
 """Operations with several targets, between commas."""
 
-KINDS = _words(
+KINDS = words(
     "TABLE INDEX VIEW DATABASE SCHEMA SEQUENCE FUNCTION PROCEDURE TRIGGER TYPE DOMAIN EXTENSION PACKAGE SYNONYM POLICY "
     "AGGREGATE OPERATOR COLLATION CAST RULE SERVER PUBLICATION SUBSCRIPTION STATISTICS TABLESPACE EVENT STREAM TASK "
     "USER ROLE LOGIN SYSTEM SESSION"
 )
 """What a definition can be of."""
-NAMELESS = _words("USER ROLE LOGIN SYSTEM SESSION CAST OPERATOR")
+NAMELESS = words("USER ROLE LOGIN SYSTEM SESSION CAST OPERATOR")
 """Kinds whose names are people's, or no names."""
-COLLECTIONS = WRITES | _words("SELECT COPY TRUNCATE TABLE") | {f"{verb} TABLE" for verb in DEFINITIONS}
+COLLECTIONS = WRITES | words("SELECT COPY TRUNCATE TABLE") | {f"{verb} TABLE" for verb in DEFINITIONS}
 """Operations whose target is a collection."""
 
-MODIFIERS = _words(
+MODIFIERS = words(
     "INTO FROM ONLY LATERAL TABLE TABLES IF NOT EXISTS OR IGNORE LOW_PRIORITY HIGH_PRIORITY DELAYED QUICK OVERWRITE "
     "ABORT FAIL ROLLBACK REPLACE CONCURRENTLY IMMEDIATE FULL FREEZE VERBOSE ANALYZE TEMP TEMPORARY UNLOGGED GLOBAL "
     "LOCAL UNIQUE FULLTEXT SPATIAL BITMAP CLUSTERED NONCLUSTERED COLUMNSTORE EXTERNAL MATERIALIZED VIRTUAL RECURSIVE "
     "TRUSTED EDITIONABLE NONEDITIONABLE FORCE PUBLIC FOREIGN TRANSIENT DEFINER AS"
 )
 """Words between an operation and its target."""
-ENDS = _words(
-    "WHERE SET GROUP ORDER HAVING LIMIT OFFSET RETURNING UNION EXCEPT INTERSECT MINUS WINDOW FOR CONNECT QUALIFY OUTPUT "
-    "WHEN PARTITION OUTFILE DUMPFILE DEFAULT VALUES"
+ENDS = words(
+    "WHERE SET GROUP ORDER HAVING LIMIT OFFSET RETURNING UNION EXCEPT INTERSECT MINUS WINDOW FOR CONNECT QUALIFY "
+    "OUTPUT WHEN PARTITION OUTFILE DUMPFILE DEFAULT VALUES"
 )
 """Words after which no list of targets goes on."""
-BEFORE_WRITES = _words("( ) AS EXPLAIN ANALYZE VERBOSE BEGIN ELSE")
+BEFORE_WRITES = words("( ) AS EXPLAIN ANALYZE VERBOSE BEGIN ELSE")
 """What stands before INSERT, UPDATE or DELETE where they are operations; not: ON DELETE, FOR UPDATE, THEN INSERT."""
 
 NOTHING, TARGET, TARGETED, DEFINED, CTE, CTE_NAMED = range(6)
@@ -101,10 +103,10 @@ class Summary:
         elif self.clause:
             self.name(token, upper)
 
-    def open(self) -> None:
-        """A parenthesis: `FROM (a JOIN b)` names its targets inside."""
+    def open(self, before: str) -> None:
+        """A parenthesis: `FROM (a JOIN b)` names its targets inside, `USING (a)` columns."""
         self.levels.append((TARGETED if self.clause == TARGET else self.clause, self.queried))
-        if self.clause != TARGET:
+        if self.clause != TARGET or before == "USING":
             self.clause, self.queried = NOTHING, False
 
     def close(self) -> None:

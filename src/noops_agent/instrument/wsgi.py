@@ -11,8 +11,9 @@ Source: PEP 3333; OpenTelemetry semantic conventions 1.44, docs/http/http-spans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
+from time import perf_counter
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Environ = dict[str, Any]
 FindRoute = Callable[[Environ], "str | None"]
+Attend = Callable[[Any], "tuple[list[Callable[[], object]], Sequence[Any]] | None"]
+"""(body) -> the list of what is called when the body is closed, and the body's chunks; None where code of the
+application runs in the body, or may."""
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/1.0": "1.0", "HTTP/2": "2", "HTTP/2.0": "2", "HTTP/3": "3", "HTTP/3.0": "3"}
 """Value of `SERVER_PROTOCOL` -> `network.protocol.version`."""
@@ -69,8 +73,6 @@ KEYS = Keys(environ_key, EnvironGetter())
 class WSGIExchange(Exchange):
     """An exchange that is called as `start_response`."""
 
-    __slots__ = ("_start", "_write")
-
     _start: Callable[..., Any]
     _write: Callable[[bytes], object]
 
@@ -78,8 +80,7 @@ class WSGIExchange(Exchange):
         """Pass `start_response` on, and take note of the status and headers if the server accepts them."""
         self._write = self._start(*args, **kwargs)
         try:
-            status = kwargs["status"] if "status" in kwargs else args[0]
-            headers = args[1] if len(args) > 1 else kwargs.get("headers", ())
+            status, headers = args[:2] if not kwargs else (*args, *kwargs.values())[:2]
             self.responded(int(status[:3]), headers, (status, headers))
         except Exception as problem:
             self.server.live.failed("wsgi.start_response", problem)
@@ -91,13 +92,25 @@ class WSGIExchange(Exchange):
         self._add((data,))
         return written
 
-    def follow(self, body: Any, environ: Environ) -> Any:
+    def follow(self, body: Any, environ: Environ, attend: Attend | None) -> Any:
         """Give what the server gets for the body that the application returned."""
         kind = type(body)
         if kind is list or kind is tuple:
             self._add(body)
             self.close()
             return body
+        if attend is not None:
+            try:
+                attended = attend(body)
+                if attended is not None:
+                    closing, chunks = attended
+                    closing.append(End(self))
+                    self._first_byte = perf_counter()
+                    if chunks and type(chunks[0]) is bytes:
+                        self.sent += len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
+                    return body
+            except Exception as problem:
+                self.server.live.failed("wsgi.attend", problem)
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             self.begun()
@@ -130,40 +143,53 @@ class WSGIExchange(Exchange):
         return body
 
 
+class End:
+    """Ends an exchange when it is called, or let go."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: WSGIExchange) -> None:
+        self._exchange = exchange
+
+    def __call__(self) -> None:
+        self._exchange.close()
+
+    def __del__(self) -> None:
+        if not self._exchange.operation.closed:
+            self._exchange.close()
+
+
 class Body:
     """What the server iterates in place of the application's body. Everything else is the body's own."""
 
-    __slots__ = ("_body", "_closing", "_exchange", "_next")
+    __slots__ = ("_attach", "_body", "_closing", "_detach", "_exchange", "_next")
 
     def __init__(self, exchange: WSGIExchange, body: Any) -> None:
         self._exchange = exchange
         self._body = body
         self._closing = getattr(body, "close", None)
-        self._next: Any = None
+        self._attach, self._detach = exchange.operation.activation()
 
     def __iter__(self) -> Body:
         body = self._body
         if hasattr(type(body), "__next__"):
             self._next = iter(body).__next__  # itself, as a rule
             return self
-        operation = self._exchange.operation
-        operation.attach()
+        self._attach()
         try:
             self._next = iter(body).__next__
         except BaseException as error:
             self._exchange.close(error)
             raise
         finally:
-            operation.detach()
+            self._detach()
         return self
 
     def __next__(self) -> Any:
         exchange = self._exchange
-        operation = exchange.operation
-        advance = self._next or self._body.__next__
-        operation.attach()
+        self._attach()
         try:
-            chunk = advance()
+            chunk = self._next()
         except StopIteration:
             if self._closing is None:
                 exchange.close()
@@ -172,10 +198,11 @@ class Body:
             exchange.close(error)
             raise
         finally:
-            operation.detach()
+            self._detach()
         if type(chunk) is bytes:
             if chunk:
-                exchange.begun()
+                if not exchange.sent:
+                    exchange.begun()
                 exchange.sent += len(chunk)
         else:
             exchange._add((chunk,))
@@ -188,24 +215,25 @@ class Body:
         if closing is None:
             exchange.close()
             return
-        operation = exchange.operation
-        operation.attach()
+        self._attach()
         try:
             closing()
         except BaseException as error:
             exchange.close(error)
             raise
-        else:
-            exchange.close()
         finally:
-            operation.detach()
+            self._detach()
+        exchange.close()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_next":  # a body that is an iterator, and is taken for one
+            return self._body.__next__
         return getattr(self._body, name)
 
     def __del__(self) -> None:
         # A server that lets go of a body without closing it: the span ends all the same.
-        self._exchange.close()
+        if not self._exchange.operation.closed:
+            self._exchange.close()
 
 
 class SizedBody(Body):
@@ -227,7 +255,7 @@ def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
             path = root + path
         if not path.isascii():
             path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-        port = get("REMOTE_PORT")
+        port = get("REMOTE_PORT") or ""
         exchange = server.open(
             get("REQUEST_METHOD", "GET"),
             get("wsgi.url_scheme", "http"),
@@ -236,7 +264,7 @@ def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
             VERSIONS.get(get("SERVER_PROTOCOL", ""), ""),
             environ,
             environ,
-            (get("REMOTE_ADDR"), whole(port) if port else None),
+            (get("REMOTE_ADDR"), int(port) if type(port) is int or port.isdigit() else None),
             (get("SERVER_NAME"), whole(get("SERVER_PORT", ""))) if "HTTP_HOST" not in environ else None,
             environ,
         )
@@ -254,6 +282,7 @@ def serve(
     environ: Environ,
     start_response: Callable[..., Any],
     find_route: FindRoute | None = None,
+    attend: Attend | None = None,
 ) -> Any:
     """Call an application, inside of an exchange.
 
@@ -262,7 +291,8 @@ def serve(
         application: The application itself.
         environ: Of the request.
         start_response: The server's.
-        find_route: Finds the template of the route in the environ once the application has run.
+        find_route: Finds the template of the route in the environ once the response begins.
+        attend: Gives what a body of the framework calls at its end.
     """
     outer = environ.get(KEY)
     if outer is not None:
@@ -283,7 +313,7 @@ def serve(
         raise
     finally:
         operation.detach()
-    return exchange.follow(body, environ)
+    return exchange.follow(body, environ, attend)
 
 
 # ---- patches ---------------------------------------------------------------------------------------------
@@ -308,24 +338,39 @@ class Application:
 class WSGIMethod(Patch):
     """Instruments the applications of a framework: the target is called as `target(self, environ, start_response)`."""
 
-    def __init__(self, target: str, find_route: FindRoute | None = None, *, optional: bool = False) -> None:
+    def __init__(
+        self,
+        target: str,
+        find_route: FindRoute | None = None,
+        *,
+        attend: Attend | None = None,
+        optional: bool = False,
+    ) -> None:
         """
         Args:
             target: The method that is the application.
-            find_route: Finds the template of the route in the environ once the method has run.
+            find_route: Finds the template of the route in the environ once the response begins.
+            attend: Gives what a body of the framework calls at its end: to add to that costs less than to stand in
+                for the body.
             optional: The target is missing in some supported versions.
         """
         super().__init__(target, optional=optional)
         self.find_route = find_route
+        self.attend = attend
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
         server = HTTPServer(live, KEYS, WSGIExchange)
-        find_route = self.find_route
+        find_route, attend = self.find_route, self.attend
 
         @wraps(original)
         def call(self: Any, environ: Environ, start_response: Callable[..., Any]) -> Any:
-            return serve(server, MethodType(original, self), environ, start_response, find_route)
+            outer = environ.get(KEY)
+            if outer is None:
+                return serve(server, MethodType(original, self), environ, start_response, find_route, attend)
+            if outer.scene is not environ or outer.server.live is not live:
+                outer.join(server, find_route, environ)
+            return original(self, environ, start_response)
 
         return call
 

@@ -34,6 +34,6 @@ def cases() -> Iterator[list[Case]]:
             await connection.close()
 
     yield [
-        Case("asyncpg", acall=fetch, many=100),
-        Case("asyncpg", acall=prepared, spans=2, name="prepared", many=100),
+        Case("asyncpg", acall=fetch, many=40),
+        Case("asyncpg", acall=prepared, spans=2, name="prepared", many=40),
     ]

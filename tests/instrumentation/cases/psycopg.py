@@ -27,16 +27,16 @@ def cases() -> Iterator[list[Case]]:
             list(copy)
 
     async def acopied() -> None:
-        async with await psycopg.AsyncConnection.connect(**POSTGRESQL, autocommit=True) as other:
-            async with other.cursor() as cursor, cursor.copy("COPY (SELECT 1) TO STDOUT") as copy:
-                async for _ in copy:
-                    pass
+        other = await psycopg.AsyncConnection.connect(**POSTGRESQL, autocommit=True)
+        async with other, other.cursor() as cursor, cursor.copy("COPY (SELECT 1) TO STDOUT") as copy:
+            async for _ in copy:
+                pass
 
     def fails() -> None:
         connection.execute("SELECT * FROM nowhere")
 
     yield [
-        Case("psycopg", call=lambda: connection.execute("SELECT 1"), acall=execute, fails=fails, many=2000),
-        Case("psycopg", call=copied, acall=acopied, name="copy", many=1000),
+        Case("psycopg", call=lambda: connection.execute("SELECT 1"), acall=execute, fails=fails, many=1000),
+        Case("psycopg", call=copied, acall=acopied, name="copy", many=300),
     ]
     connection.close()

@@ -25,4 +25,4 @@ def cases() -> Iterator[list[Case]]:
         with closing(psycopg2.connect(**POSTGRESQL)) as connection:
             connection.cursor().execute("SELECT * FROM nowhere")
 
-    yield [Case("psycopg2", call=call, fails=fails, many=100)]
+    yield [Case("psycopg2", call=call, fails=fails, many=50)]
