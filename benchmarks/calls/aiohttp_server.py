@@ -1,9 +1,10 @@
-"""One request to an aiohttp application, over a kept connection on loopback, in one process."""
+"""One request through an aiohttp application: bytes into its protocol, bytes out of it, without a network."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 CONTRIB = "opentelemetry.instrumentation.aiohttp_server:AioHttpServerInstrumentor"
 CONTRIB_PACKAGE = "opentelemetry-instrumentation-aiohttp-server"
@@ -11,10 +12,34 @@ DDTRACE = "aiohttp"
 REQUIRES = ("aiohttp",)
 
 REQUEST = b"GET /users/7?q=1 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: benchmark\r\n\r\n"
+KNOWN = {"peername": ("127.0.0.1", 40000), "sockname": ("127.0.0.1", 8080)}
+
+
+class Wire(asyncio.Transport):
+    """Takes what a server writes, until a response is whole."""
+
+    answered: asyncio.Future[None]
+
+    def write(self, data: Any) -> None:
+        """Take a piece."""
+        if data[-1:] == b"7":
+            self.answered.set_result(None)
+
+    def writelines(self, pieces: Any) -> None:
+        """Take several."""
+        self.write(b"".join(pieces))
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Tell of both ends."""
+        return KNOWN.get(name, default)
 
 
 async def prepare() -> Callable[[], Awaitable[object]]:
-    """Start the application, and connect to it by a bare stream."""
+    """Set the application up, and connect to it."""
     from aiohttp import web
 
     async def user(request: web.Request) -> web.Response:
@@ -24,11 +49,13 @@ async def prepare() -> Callable[[], Awaitable[object]]:
     app.add_routes([web.get("/users/{id}", user)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    assert runner.server is not None
+    protocol, wire, loop = runner.server(), Wire(), asyncio.get_running_loop()
+    protocol.connection_made(wire)
 
     async def call() -> object:
-        writer.write(REQUEST)
-        return await reader.readuntil(b"\r\n\r\n7")
+        wire.answered = loop.create_future()
+        protocol.data_received(REQUEST)
+        return await wire.answered
 
     return call

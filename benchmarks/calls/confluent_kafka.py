@@ -23,5 +23,6 @@ def prepare() -> Callable[[], object]:
         producer.produce("benchmark", b"x")
         if next(calls) % 10_000 == 0:
             producer.purge()
+            producer.poll(0)
 
     return call

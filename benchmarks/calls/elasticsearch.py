@@ -17,14 +17,15 @@ def prepare() -> Callable[[], object]:
     """Give the call: a search of everything."""
     import elastic_transport
     import elasticsearch
+    from elastic_transport._node import NodeApiResponse
 
     class Node(elastic_transport.BaseNode):
         """Answers at once."""
 
-        def perform_request(self, *args: object, **kwargs: object) -> elastic_transport.NodeApiResponse:
+        def perform_request(self, *args: object, **kwargs: object) -> NodeApiResponse:
             headers = elastic_transport.HttpHeaders(HEADERS)
             meta = elastic_transport.ApiResponseMeta(200, "1.1", headers, 0.0, self.config)
-            return elastic_transport.NodeApiResponse(meta, ANSWER)
+            return NodeApiResponse(meta, ANSWER)
 
         def close(self) -> None:
             """There is nothing to close."""

@@ -18,7 +18,9 @@ class Cluster:
         """There is one."""
         return {0}
 
-    all_partitions_for_topic = available_partitions_for_topic = partitions_for_topic
+    def topics(self) -> set[str]:
+        """There is one."""
+        return {"benchmark"}
 
 
 class Accumulator:
@@ -40,7 +42,6 @@ def prepare() -> Callable[[], object]:
 
     producer: Any = KafkaProducer.__new__(KafkaProducer)
     producer.config = {**KafkaProducer.DEFAULT_CONFIG, "api_version": (2, 8), "bootstrap_servers": ["127.0.0.1:9092"]}
-    producer._closed = True  # for its finalizer, should the process end early
     producer._metadata = Cluster()
     producer._accumulator = Accumulator()
     producer._transaction_manager = None

@@ -14,7 +14,10 @@ def prepare() -> Callable[[], object]:
     """Give the call: a statement on an open cursor of a real server."""
     import mysql.connector
 
-    cursor = mysql.connector.connect(host="127.0.0.1", user="root", database="test", use_pure=True).cursor(
-        buffered=True
-    )
-    return lambda: cursor.execute("SELECT 1")
+    connection = mysql.connector.connect(host="127.0.0.1", user="root", database="test", use_pure=True)
+    cursor = connection.cursor(buffered=True)
+
+    def call() -> object:
+        return connection and cursor.execute("SELECT 1")  # a cursor doesn't keep its connection
+
+    return call

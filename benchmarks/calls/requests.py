@@ -18,8 +18,10 @@ def prepare() -> Callable[[], object]:
 
     class Raw:
         status, version, reason = 200, 11, "OK"
-        headers = {"Content-Type": "text/plain"}
         _original_response = None
+
+        def __init__(self) -> None:
+            self.headers = {"Content-Type": "text/plain"}
 
     class Immediate(HTTPAdapter):
         def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:

@@ -8,7 +8,6 @@ Source: OpenTelemetry semantic conventions 1.44, docs/messaging/rabbitmq.md.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 from aio_pika.abc import AbstractQueueIterator
@@ -33,15 +32,37 @@ def _server(channel: Any) -> tuple[str, int | None]:
 # ---- sending ---------------------------------------------------------------------------------------------
 
 
+class _Sent:
+    """A message with headers of its own: the caller may send the one it gave again. To copy it costs much more."""
+
+    __slots__ = ("_given", "headers")
+
+    def __init__(self, given: Any, headers: dict[str, Any]) -> None:
+        self._given = given
+        self.headers = headers
+
+    @property
+    def properties(self) -> Any:
+        """What is sent beside the body."""
+        properties = self._given.properties
+        properties.headers = self.headers
+        return properties
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._given, name)
+
+    def __repr__(self) -> str:
+        return repr(self._given)
+
+
 def _publish(exchange: Any, args: Args, kwargs: Kwargs) -> Call:
-    given = args[0] if args else kwargs["message"]
+    message = args[0] if args else kwargs["message"]
     routing_key = args[1] if len(args) > 1 else kwargs["routing_key"]
-    message = copy(given)  # the caller may send its own again
-    message.headers = headers = dict(given.headers)
+    headers = dict(message.headers)
     if args:
-        args = (message, *args[1:])
+        args = (_Sent(message, headers), *args[1:])
     else:
-        kwargs["message"] = message
+        kwargs["message"] = _Sent(message, headers)
     destination, made_up = amqp_destination(exchange.name, routing_key)
     address, port = _server(exchange.channel)
     return messaging.send(

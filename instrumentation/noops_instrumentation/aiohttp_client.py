@@ -24,7 +24,7 @@ def _request(session: Any, args: Args, kwargs: Kwargs) -> Call | None:
     headers = kwargs.get("headers")
     call = http_client.described(INSTRUMENTATION.options, method.upper(), url, headers or ())
     if call is not None:
-        own = http_client.copied(CIMultiDict, headers or ())
+        own = http_client.attempted(CIMultiDict, headers or ())
         if own is not None:
             call.inject = kwargs["headers"] = own
     return call
@@ -33,7 +33,7 @@ def _request(session: Any, args: Args, kwargs: Kwargs) -> Call | None:
 def _url(session: Any, url: Any, params: Any) -> str | None:
     """Give the URL that is asked for; None where aiohttp will refuse it."""
     if session._base_url is not None or params:
-        url = http_client.copied(lambda given: _joined(session, given, params), url)
+        url = http_client.attempted(lambda given: _joined(session, given, params), url)
     return url if type(url) is str else str(url) if isinstance(url, URL) else None
 
 

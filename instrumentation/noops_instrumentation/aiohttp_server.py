@@ -35,7 +35,7 @@ def _opened(server: HTTPServer, protocol: Any, request: Any, *_: Any) -> Exchang
         _VERSIONS.get(request.version, ""),
         headers,
         headers,
-        peer[:2] if isinstance(peer, (tuple, list)) else None,
+        (peer[0], peer[1]) if isinstance(peer, (tuple, list)) else None,
         None,
         request,
         websocket=upgrade is not None and upgrade.lower() == "websocket",

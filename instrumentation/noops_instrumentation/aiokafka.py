@@ -14,17 +14,19 @@ from typing import Any
 from noops_agent.instrument import PRODUCER, Args, Attributes, Call, Instrumentation, Kwargs, kafka, messaging
 from noops_agent.instrument.carriers import Pairs
 from noops_agent.instrument.deliveries import Deliveries, Received
-from noops_agent.instrument.kafka import Delivering
-from noops_agent.instrument.settled import watch
+from noops_agent.instrument.kafka import Delivering, aio_future_done
 
 
-def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call:
+def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
     """Describe `send(topic, value, key, partition, timestamp_ms, headers)`."""
-    topic = args[0] if args else kwargs["topic"]
+    topic = args[0] if args else kwargs.get("topic")
+    given = args[5] if len(args) > 5 else kwargs.get("headers")
+    if not isinstance(topic, str) or not (given is None or isinstance(given, list)):
+        return None  # the client will say so
     value = args[1] if len(args) > 1 else kwargs.get("value")
     key = args[2] if len(args) > 2 else kwargs.get("key")
     partition = args[3] if len(args) > 3 else kwargs.get("partition")
-    headers = Pairs(args[5] if len(args) > 5 else kwargs.get("headers"), encoded=True)
+    headers = Pairs(given, encoded=True)
     if len(args) > 5:
         args = (*args[:5], headers.pairs)
     else:
@@ -78,7 +80,7 @@ def _sending(name: str, describe: Any) -> Delivering:
         result=_acknowledged,
         duration=messaging.SENDING,
         layer=messaging.LAYER,
-        follow=lambda observed, operation, future: watch(future, observed, operation),
+        follow=aio_future_done,
     )
 
 

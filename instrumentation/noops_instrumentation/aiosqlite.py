@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import After, Args, Before, Call, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Targets, sqlite
+from noops_agent.instrument.dbapi import Driver, Targets, sqlite, target
 from noops_agent.instrument.factories import unobserved
 
 SINGLE = frozenset(("execute", "executescript", "_execute_fetchall", "_execute_insert"))
@@ -35,7 +35,7 @@ def _sent(connection: Any, args: Args, kwargs: Kwargs) -> Call | None:
     return DRIVER.executemany(connection, args[1:], kwargs) if name == "executemany" else None
 
 
-UNKNOWN = db.connection(db.SQLITE)
+UNKNOWN = target(db.SQLITE)
 TARGETS = Targets(lambda connection: UNKNOWN)
 DRIVER = Driver(TARGETS.of, UNKNOWN)
 

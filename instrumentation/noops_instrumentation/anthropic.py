@@ -20,12 +20,13 @@ from typing import Any
 from noops_agent.instrument import After, Args, Attributes, Before, Call, Instrumentation, Kwargs, genai
 from noops_agent.instrument.genai import Endpoint, Found, Generation, Progress
 
-_FIELDS = {
+_FIELDS: dict[str, str | tuple[str, Any]] = {
     "model": genai.REQUEST_MODEL,
     "max_tokens": genai.REQUEST_MAX_TOKENS,
     "temperature": genai.REQUEST_TEMPERATURE,
     "top_p": genai.REQUEST_TOP_P,
     "top_k": genai.REQUEST_TOP_K,
+    "stop_sequences": (genai.REQUEST_STOP_SEQUENCES, genai.texts),
 }
 _NAMELESS = SimpleNamespace(span_name=None)
 
@@ -43,11 +44,6 @@ def _provider(kind: type) -> str:
 
 
 # ---- requests and answers --------------------------------------------------------------------------------
-
-
-def _asked(body: Mapping[str, Any]) -> Found:
-    stop = body.get("stop_sequences")
-    return {genai.REQUEST_STOP_SEQUENCES: list(stop)} if stop else {}
 
 
 def _usage(found: Found, used: Any) -> None:
@@ -132,9 +128,7 @@ def _output(answer: Any) -> list[Any]:
 
 # ---- hooks -----------------------------------------------------------------------------------------------
 
-_MESSAGES = Endpoint(
-    genai.CHAT, fields=_FIELDS, request=_asked, response=_message, event=_event, input=_input, output=_output
-)
+_MESSAGES = Endpoint(genai.CHAT, fields=_FIELDS, response=_message, event=_event, input=_input, output=_output)
 
 
 def _for_messages(options: Any) -> bool:
@@ -149,7 +143,7 @@ def _request(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     body = genai.body_of(options) if _for_messages(options) else None
     if body is None:
         return None
-    url, kind = client.base_url, client.__class__
+    url, kind = client._base_url, client.__class__
     place = genai.service(_provider(kind), url.scheme, url.host, url.port)
     call = genai.described(_MESSAGES, body, place, bool(kwargs.get("stream")))
     call.request = options

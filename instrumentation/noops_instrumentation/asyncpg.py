@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import CONSUMED, After, Args, Call, Instrumentation, Kwargs, Quiet, db
-from noops_agent.instrument.dbapi import Driver, Shared, Targets, quieted
+from noops_agent.instrument.dbapi import Driver, Shared, Targets, quieted, target
 
 
 def _shared(connection: Any) -> Shared:
     address = connection._addr
     host, port = (address, None) if isinstance(address, str) else address[:2]
-    return db.connection(db.POSTGRESQL, connection._params.database, host, port)
+    return target(db.POSTGRESQL, connection._params.database, host, port)
 
 
 def _resource(resource: Any) -> Shared:
@@ -38,7 +38,7 @@ def _copied(connection: Any, args: Args, kwargs: Kwargs) -> Call | None:
 
 
 TARGETS = Targets(_shared)
-UNKNOWN = db.connection(db.POSTGRESQL)
+UNKNOWN = target(db.POSTGRESQL)
 DRIVER = Driver(TARGETS.of, UNKNOWN)
 BOUND = Driver(_resource, UNKNOWN)
 """Of statements that are bound to a connection: prepared ones, and cursors."""

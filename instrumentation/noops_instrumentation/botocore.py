@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from opentelemetry import propagate, trace
+from opentelemetry.propagators.textmap import Setter
 
 from noops_agent.instrument import (
     CLIENT,
@@ -31,7 +32,6 @@ from noops_agent.instrument import (
     Kwargs,
     Quiet,
     http_client,
-    link_to,
     messaging,
     rpc,
 )
@@ -121,7 +121,7 @@ def _api_call(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
                 attributes[attribute] = given[parameter]
     special = _SPECIAL.get(service)
     if special is not None:
-        special(call, operation, given)
+        http_client.attempted(partial(special, call, operation), given)
     return call
 
 
@@ -317,7 +317,8 @@ def _received(fields: list[str], parsed: dict[str, Any]) -> dict[str, Any]:
         span.add_link(link.context)
     for message in messages:
         attributes = message.get("MessageAttributes") or {}
-        if any([attributes.pop(field, None) for field in fields]):
+        ours = [field for field in fields if attributes.pop(field, None)]
+        if ours:
             message.pop("MD5OfMessageAttributes", None)  # of all of them, also of those that are gone
             if not attributes:
                 del message["MessageAttributes"]
@@ -327,10 +328,10 @@ def _received(fields: list[str], parsed: dict[str, Any]) -> dict[str, Any]:
 # ---- HTTP headers ----------------------------------------------------------------------------------------
 
 
-class _Supported:
+class _Supported(Setter[Any]):
     """Writes the headers that AWS understands."""
 
-    def set(self, carrier: dict[str, str], key: str, value: str) -> None:
+    def set(self, carrier: Any, key: str, value: str) -> None:
         """Write one of them; others would be ignored, and signed all the same."""
         if key.lower() == "x-amzn-trace-id":
             carrier[key] = value
@@ -356,7 +357,7 @@ _SPECIAL: dict[str, Callable[[Call, str, dict[str, Any]], None]] = {
 }
 
 
-def _hook(target: str) -> Hook:
+def _hook(target: str, optional: bool = False) -> Hook:
     return Hook(
         target,
         CLIENT,
@@ -365,6 +366,7 @@ def _hook(target: str) -> Hook:
         error=_failure,
         duration=rpc.CLIENT_DURATION,
         layer=http_client.LAYER,
+        optional=optional,
     )
 
 
@@ -374,9 +376,9 @@ INSTRUMENTATION = Instrumentation(
     versions=">=1.20",
     hooks=(
         _hook("botocore.client:BaseClient._make_api_call"),
-        _hook("aiobotocore.client:AioBaseClient._make_api_call"),
+        _hook("aiobotocore.client:AioBaseClient._make_api_call", optional=True),
         Before("botocore.client:BaseClient._make_request", _signed),
-        Before("aiobotocore.client:AioBaseClient._make_request", _signed),
+        Before("aiobotocore.client:AioBaseClient._make_request", _signed, optional=True),
         Quiet("botocore.utils:IMDSFetcher._get_request"),
         Quiet("botocore.utils:IMDSFetcher._fetch_metadata_token"),
     ),

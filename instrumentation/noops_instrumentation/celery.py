@@ -33,7 +33,7 @@ from noops_agent.instrument import (
     Kwargs,
     messaging,
 )
-from noops_agent.instrument.deliveries import Given, Muted
+from noops_agent.instrument.deliveries import Everywhere, Given, Muted
 
 _TASK = "celery.task_name"
 _STATE = "celery.state"
@@ -271,8 +271,7 @@ INSTRUMENTATION = Instrumentation(
             duration=_SENDING,
             layer=messaging.LAYER,
         ),
-        Given("celery.app.trace:build_tracer", _tracer),
-        Given("celery.worker.consumer.consumer:build_tracer", _tracer),
+        Everywhere(Given("celery.app.trace:build_tracer", _tracer), "celery.worker.consumer.consumer"),
         *_muted(_BOOKS, "db", "http", "rpc"),
         *_muted(_OWN_MESSAGES, "db", messaging.LAYER),
     ),

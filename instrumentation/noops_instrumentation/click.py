@@ -29,7 +29,7 @@ _SERVING_CALLBACKS = frozenset(
     """
     fastapi_cli.cli.dev fastapi_cli.cli.run flask.cli.run_command flask.cli.shell_command
     litestar.cli.commands.core.run_command mkdocs.__main__.serve_command mlflow.cli.server quart.cli.run_command
-    quart.cli.shell_command rq.cli.cli.worker rq.cli.cli.worker_pool
+    quart.cli.shell_command rq.cli.cli.worker_pool rq.cli.workers.worker_pool
     """.split()  # noqa: SIM905 (words are read more easily)
 )
 _SERVING_NAMES = frozenset(
@@ -85,6 +85,7 @@ _LOOPS = (
     "kombu.mixins:ConsumerMixin.run",
     "paho.mqtt.client:Client.loop_forever",
     "pika.adapters.blocking_connection:BlockingChannel.start_consuming",
+    "rq.worker.base:BaseWorker.work",
     "rq.worker:Worker.work",
     "socketserver:BaseServer.serve_forever",
     "uvicorn.server:Server.serve",

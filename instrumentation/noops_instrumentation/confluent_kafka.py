@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from confluent_kafka import KafkaError
+
 from noops_agent.instrument import (
     PRODUCER,
     After,
@@ -56,19 +58,18 @@ def _group(client: Any) -> str:
 
 
 _PRODUCE = ("topic", "value", "key", "partition", "callback", "on_delivery", "timestamp", "headers")
+_HEADERS = (list, dict, type(None))
 _SERIALIZING = ("topic", "key", "value", "partition", "on_delivery", "timestamp", "headers")
 
 
 def _described(client: Any, names: tuple[str, ...], args: Args, kwargs: Kwargs) -> Call | None:
     """Describe a call of `produce` whose positional arguments have these names."""
     named = {**dict(zip(names, args, strict=False)), **kwargs}
-    if len(named) != len(args) + len(kwargs):
-        return None  # too many arguments, or one of them twice: the client will say so
-    given = named.get("headers")
+    topic, given = named.get("topic"), named.get("headers")
+    if len(named) != len(args) + len(kwargs) or not isinstance(topic, str) or not isinstance(given, _HEADERS):
+        return None  # too many arguments, one of them twice, or one of another type: the client will say so
     headers = Pairs(given.items() if isinstance(given, dict) else given, encoded=True)
-    call = kafka.sent(
-        named["topic"], named.get("key"), named.get("value"), named.get("partition"), headers, _servers(client)
-    )
+    call = kafka.sent(topic, named.get("key"), named.get("value"), named.get("partition"), headers, _servers(client))
     named["headers"] = headers.pairs
     for name in ("callback", "on_delivery"):
         if callable(named.get(name)):
@@ -86,16 +87,21 @@ def _serialize(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
     return _described(producer, _SERIALIZING, args, kwargs)
 
 
-def _produce_batch(producer: Any, args: Args, kwargs: Kwargs) -> Call:
-    topic = args[0] if args else kwargs["topic"]
-    messages = args[1] if len(args) > 1 else kwargs["messages"]
+def _produce_batch(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
+    topic = args[0] if args else kwargs.get("topic")
+    messages = args[1] if len(args) > 1 else kwargs.get("messages")
+    if not isinstance(topic, str) or not isinstance(messages, list):
+        return None
     address, port = kafka.server(_servers(producer))
     return messaging.send(kafka.SYSTEM, topic, address=address, port=port, count=len(messages))
 
 
 def _reported(call: Call, message: Any) -> Attributes | None:
+    """Tell of a delivery report: a message, or an error in its place; None where there is no report."""
     if message is None:
         return None
+    if isinstance(message, KafkaError):
+        return {"error.type": message.name()}
     found = {messaging.PARTITION_ID: str(message.partition())}
     offset = message.offset()
     if offset is not None and offset >= 0:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from django.http import HttpResponse
-
 from noops_agent.instrument import After, Args, Before, Instrumentation, Kwargs
 from noops_agent.instrument.asgi import ASGIMethod
 from noops_agent.instrument.http_server import exchange_of
@@ -31,7 +29,8 @@ def _template(root: str, route: str) -> str:
 
 def _attend(body: Any) -> tuple[list[Callable[[], object]], Sequence[Any]] | None:
     """Find what Django calls at the end of a body that is there already; in others, code of the view runs."""
-    return (body._resource_closers, body._container) if isinstance(body, HttpResponse) else None
+    closers = getattr(body, "_resource_closers", None)
+    return None if closers is None or body.streaming else (closers, body._container)
 
 
 def _carrier(request: Any) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import Args, Instrumentation
-from noops_agent.instrument.server_metrics import WORKERS, Counts, Gauge, Watches
-
-RESPAWNS = ("noops.server.worker.respawns", "{worker}", "Workers that were replaced: failed, too old, or on reload.")
+from noops_agent.instrument.server_metrics import RESPAWNS, WORKERS, Counts, Gauge, Watches
 
 
 def _workers(server: Any) -> int:

@@ -75,7 +75,7 @@ def _redirected(client: Any, args: Args, kwargs: Kwargs, returned: Any) -> Any:
     return returned
 
 
-def _hook(target: str) -> Hook:
+def _hook(target: str, optional: bool) -> Hook:
     return Hook(
         target,
         CLIENT,
@@ -84,14 +84,15 @@ def _hook(target: str) -> Hook:
         error=_failure,
         duration=http_client.DURATION,
         layer=http_client.LAYER,
+        optional=optional,
     )
 
 
-def _hooks(package: str) -> tuple[Patch, ...]:
+def _hooks(package: str, optional: bool = False) -> tuple[Patch, ...]:
     return (
-        _hook(f"{package}._client:Client._send_single_request"),
-        _hook(f"{package}._client:AsyncClient._send_single_request"),
-        After(f"{package}._client:BaseClient._build_redirect_request", _redirected),
+        _hook(f"{package}._client:Client._send_single_request", optional),
+        _hook(f"{package}._client:AsyncClient._send_single_request", optional),
+        After(f"{package}._client:BaseClient._build_redirect_request", _redirected, optional=optional),
     )
 
 
@@ -99,5 +100,5 @@ INSTRUMENTATION = Instrumentation(
     "httpx",
     distribution=("httpx", "httpx2"),
     versions=">=0.18",
-    hooks=_hooks("httpx") + _hooks("httpx2"),
+    hooks=_hooks("httpx") + _hooks("httpx2", optional=True),
 )

@@ -21,9 +21,11 @@ from noops_agent.instrument.kafka import Delivering, future_done
 _HEADERS_SINCE = (0, 11)
 
 
-def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call:
+def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
     """Describe `send(topic, value, key, headers, partition, timestamp_ms)`."""
-    topic = args[0] if args else kwargs["topic"]
+    topic = args[0] if args else kwargs.get("topic")
+    if not isinstance(topic, str):
+        return None  # the client will say so
     value = args[1] if len(args) > 1 else kwargs.get("value")
     key = args[2] if len(args) > 2 else kwargs.get("key")
     given = args[3] if len(args) > 3 else kwargs.get("headers")

@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import Instrumentation, db
-from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, mysql, numbered
+from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, mysql, numbered, target
 
 
 def _shared(connection: Any) -> Shared:
     address = connection.unix_socket or connection.server_host
-    return db.connection(mysql(connection.server_info), connection._database, address, connection.server_port)
+    return target(mysql(connection.server_info), connection._database, address, connection.server_port)
 
 
 TARGETS = Targets(_shared)
 # A cursor holds a weak proxy of its connection; `get_self` gives what is behind it.
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor._connection.get_self()), db.connection(db.MYSQL), failure=numbered)
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor._connection.get_self()), target(db.MYSQL), failure=numbered)
 # Executing nests: the driver asks the server for its modes when it first has to escape a value.
 INSTRUMENTATION = Instrumentation(
     "mysql",

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from noops_agent.instrument import After, Args, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import COMPOUND, EXECUTE, Driver, Shared, Targets, mysql, numbered
+from noops_agent.instrument.dbapi import COMPOUND, EXECUTE, Driver, Shared, Targets, mysql, numbered, target
 
 PARAMETERS = ("host", "user", "password", "database", "port", "unix_socket")
 """Of the constructor, in the order in which it takes them."""
@@ -22,16 +22,16 @@ def _connected(connection: Any, args: Args, kwargs: Kwargs, returned: Any) -> An
     database = given.get("database") or given.get("db") or None
     address = given.get("unix_socket") or given.get("host") or "localhost"
     system = mysql(connection.get_server_info())
-    TARGETS.learn(connection, db.connection(system, database and os.fsdecode(database), address, given.get("port")))
+    TARGETS.learn(connection, target(system, database and os.fsdecode(database), address, given.get("port")))
     return returned
 
 
 def _shared(connection: Any) -> Shared:
-    return db.connection(mysql(connection.get_server_info()))
+    return target(mysql(connection.get_server_info()))
 
 
 TARGETS = Targets(_shared)
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.MYSQL), failure=numbered)
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), target(db.MYSQL), failure=numbered)
 
 INSTRUMENTATION = Instrumentation(
     "mysqlclient",

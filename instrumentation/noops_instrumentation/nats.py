@@ -20,6 +20,7 @@ from typing import Any
 
 from noops_agent.instrument import CLIENT, CONSUMER, PRODUCER, Args, Call, Hook, Instrumentation, Kwargs, messaging
 from noops_agent.instrument.deliveries import Deliveries, Handed, Received
+from noops_agent.instrument.leaf import Leaf
 
 SYSTEM = "nats"
 _INBOX = "_INBOX"
@@ -27,6 +28,8 @@ _ACK = "$JS.ACK."
 _BUCKETS = ("$KV.", "$O.")
 _ID = "Nats-Msg-Id"
 _DEFAULT_PORT = 4222
+_PAYLOADS = (bytes, bytearray, memoryview)
+_HEADERS = (dict, type(None))
 _OWN_CALLBACKS = ("_request_sub_callback", "_handle_async_reply")
 """Callbacks of the client itself, which hand answers to those who wait for them."""
 
@@ -58,11 +61,14 @@ def _server(client: Any) -> tuple[str, int | None]:
 
 def _sent(client: Any, operation: str, args: Args, kwargs: Kwargs, place: int, stamped: bool = False) -> Call | None:
     """Describe a call `(subject, payload, ...)` whose headers are its argument number *place*."""
-    subject = args[0] if args else kwargs["subject"]
+    subject = args[0] if args else kwargs.get("subject")
+    headers = args[place] if len(args) > place else kwargs.get("headers")
+    payload = args[1] if len(args) > 1 else kwargs.get("payload", b"")
+    if not isinstance(subject, str) or not isinstance(payload, _PAYLOADS) or not isinstance(headers, _HEADERS):
+        return None  # the client will say so
     destination = _destination(subject)
     if destination is None:
         return None
-    headers = args[place] if len(args) > place else kwargs.get("headers")
     message_id = headers.get(_ID) if headers else None
     if client._server_info.get("headers", True):
         headers = dict(headers) if headers else {}
@@ -72,7 +78,6 @@ def _sent(client: Any, operation: str, args: Args, kwargs: Kwargs, place: int, s
             kwargs["headers"] = headers
     else:
         headers = None
-    payload = args[1] if len(args) > 1 else kwargs.get("payload", b"")
     address, port = _server(client)
     return messaging.send(
         SYSTEM,
@@ -203,7 +208,7 @@ def _fetched(subscription: Any, args: Args, kwargs: Kwargs, messages: list[Any])
     )
 
 
-def _settled(operation: str) -> Hook:
+def _settled(operation: str) -> Leaf:
     def describe(message: Any, args: Args, kwargs: Kwargs) -> Call | None:
         destination = _destination(message.subject)
         sent_at, consumer = _stored(message.reply)
@@ -213,7 +218,7 @@ def _settled(operation: str) -> Hook:
         attributes = {messaging.SUBSCRIPTION_NAME: consumer}
         return messaging.settle(SYSTEM, destination, operation, address=address, port=port, attributes=attributes)
 
-    return Hook(
+    return Leaf(
         f"nats.aio.msg:Msg.{operation}",
         CLIENT,
         describe,
@@ -230,7 +235,7 @@ INSTRUMENTATION = Instrumentation(
     distribution="nats-py",
     versions=">=2.1",
     hooks=(
-        Hook(
+        Leaf(
             "nats.aio.client:Client.publish",
             PRODUCER,
             _publish,

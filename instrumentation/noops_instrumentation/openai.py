@@ -31,17 +31,6 @@ _PROVIDERS = (
     (".amazonaws.com", "aws.bedrock"),
 )
 
-_SAMPLING = {
-    "model": genai.REQUEST_MODEL,
-    "temperature": genai.REQUEST_TEMPERATURE,
-    "top_p": genai.REQUEST_TOP_P,
-    "frequency_penalty": genai.REQUEST_FREQUENCY_PENALTY,
-    "presence_penalty": genai.REQUEST_PRESENCE_PENALTY,
-    "max_tokens": genai.REQUEST_MAX_TOKENS,
-    "max_completion_tokens": genai.REQUEST_MAX_TOKENS,
-    "max_output_tokens": genai.REQUEST_MAX_TOKENS,
-    "seed": genai.REQUEST_SEED,
-}
 _HEAD = (
     ("id", genai.RESPONSE_ID),
     ("model", genai.RESPONSE_MODEL),
@@ -62,45 +51,46 @@ def _provider(host: str) -> str:
 # ---- requests --------------------------------------------------------------------------------------------
 
 
-def _common(body: Mapping[str, Any]) -> Found:
-    found: Found = {}
-    stop = body.get("stop")
-    if stop:
-        found[genai.REQUEST_STOP_SEQUENCES] = [stop] if isinstance(stop, str) else list(stop)
-    choices = body.get("n")
-    if isinstance(choices, int) and choices != 1:
-        found[genai.REQUEST_CHOICE_COUNT] = choices
-    tier = body.get("service_tier")
-    if tier and tier != "auto":
-        found["openai.request.service_tier"] = tier
-    return found
+def _several(choices: Any) -> int | None:
+    return choices if isinstance(choices, int) and choices != 1 else None
 
 
-def _chat_request(body: Mapping[str, Any]) -> Found:
-    found = _common(body)
-    found["openai.api.type"] = "chat_completions"
-    return _output_type(found, body.get("response_format"))
+def _chosen(tier: Any) -> str | None:
+    return tier if isinstance(tier, str) and tier != "auto" else None
 
 
-def _responses_request(body: Mapping[str, Any]) -> Found:
-    found = _common(body)
-    found["openai.api.type"] = "responses"
-    conversation = body.get("conversation")
+def _identified(conversation: Any) -> str | None:
     known = conversation.get("id") if isinstance(conversation, Mapping) else conversation
-    genai.told(found, CONVERSATION_ID=known)
-    text = body.get("text")
-    return _output_type(found, text.get("format") if isinstance(text, Mapping) else None)
+    return known if isinstance(known, str) else None
 
 
-def _output_type(found: Found, wanted: Any) -> Found:
-    if isinstance(wanted, Mapping):
-        genai.told(found, OUTPUT_TYPE=_OUTPUT_TYPES.get(wanted.get("type", "")))
-    return found
+def _output_type(wanted: Any) -> str | None:
+    """Read the format of the answer; the younger API has it a level deeper."""
+    if not isinstance(wanted, Mapping):
+        return None
+    inside = wanted.get("format", wanted)
+    return _OUTPUT_TYPES.get(inside.get("type", "")) if isinstance(inside, Mapping) else None
 
 
-def _embeddings_request(body: Mapping[str, Any]) -> Found:
-    encoding = body.get("encoding_format")
-    return {genai.REQUEST_ENCODING_FORMATS: [encoding]} if isinstance(encoding, str) else {}
+_FIELDS: dict[str, str | tuple[str, Any]] = {
+    "model": genai.REQUEST_MODEL,
+    "temperature": genai.REQUEST_TEMPERATURE,
+    "top_p": genai.REQUEST_TOP_P,
+    "frequency_penalty": genai.REQUEST_FREQUENCY_PENALTY,
+    "presence_penalty": genai.REQUEST_PRESENCE_PENALTY,
+    "max_tokens": genai.REQUEST_MAX_TOKENS,
+    "max_completion_tokens": genai.REQUEST_MAX_TOKENS,
+    "max_output_tokens": genai.REQUEST_MAX_TOKENS,
+    "seed": genai.REQUEST_SEED,
+    "stop": (genai.REQUEST_STOP_SEQUENCES, genai.texts),
+    "n": (genai.REQUEST_CHOICE_COUNT, _several),
+    "service_tier": ("openai.request.service_tier", _chosen),
+    "conversation": (genai.CONVERSATION_ID, _identified),
+    "response_format": (genai.OUTPUT_TYPE, _output_type),
+    "text": (genai.OUTPUT_TYPE, _output_type),
+    "dimensions": genai.EMBEDDINGS_DIMENSION_COUNT,
+    "encoding_format": (genai.REQUEST_ENCODING_FORMATS, genai.texts),
+}
 
 
 # ---- answers ---------------------------------------------------------------------------------------------
@@ -278,8 +268,8 @@ def _response_said(answer: Any) -> list[Any]:
 _ENDPOINTS = {
     "/chat/completions": Endpoint(
         genai.CHAT,
-        fields=_SAMPLING,
-        request=_chat_request,
+        fields=_FIELDS,
+        constants={"openai.api.type": "chat_completions"},
         response=_completion,
         event=_chunk,
         input=_chat_input,
@@ -287,8 +277,8 @@ _ENDPOINTS = {
     ),
     "/responses": Endpoint(
         genai.CHAT,
-        fields=_SAMPLING,
-        request=_responses_request,
+        fields=_FIELDS,
+        constants={"openai.api.type": "responses"},
         response=_response,
         event=_event,
         input=_responses_input,
@@ -296,19 +286,13 @@ _ENDPOINTS = {
     ),
     "/completions": Endpoint(
         genai.TEXT_COMPLETION,
-        fields=_SAMPLING,
-        request=_common,
+        fields=_FIELDS,
         response=_completion,
         event=_chunk,
         input=_prompt_input,
         output=_completion_said,
     ),
-    "/embeddings": Endpoint(
-        genai.EMBEDDINGS,
-        fields={"model": genai.REQUEST_MODEL, "dimensions": genai.EMBEDDINGS_DIMENSION_COUNT},
-        request=_embeddings_request,
-        response=_embeddings,
-    ),
+    "/embeddings": Endpoint(genai.EMBEDDINGS, fields=_FIELDS, response=_embeddings),
 }
 
 
@@ -319,8 +303,9 @@ def _request(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     body = genai.body_of(options) if endpoint is not None else None
     if endpoint is None or body is None:
         return None
-    url = client.base_url
-    place = genai.service(_provider(url.host), url.scheme, url.host, url.port)
+    url = client._base_url
+    host = url.host
+    place = genai.service(_provider(host), url.scheme, host, url.port)
     call = genai.described(endpoint, body, place, bool(kwargs.get("stream")))
     call.request = options
     return call

@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from noops_agent.instrument import CONSUMER, PRODUCER, Args, Attributes, Call, Hook, Instrumentation, Kwargs, messaging
+from noops_agent.instrument.leaf import Leaf
 
 SYSTEM = "mqtt"
 _DEFAULT_PORT = 1883
@@ -89,8 +90,10 @@ def _size(payload: Any) -> int | None:
     return None
 
 
-def _publish(client: Any, args: Args, kwargs: Kwargs) -> Call:
-    topic = args[0] if args else kwargs["topic"]
+def _publish(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
+    topic = args[0] if args else kwargs.get("topic")
+    if not isinstance(topic, str):
+        return None  # the client will say so
     payload = args[1] if len(args) > 1 else kwargs.get("payload")
     carrier = None
     if client._protocol == MQTTv5:
@@ -145,7 +148,7 @@ INSTRUMENTATION = Instrumentation(
     distribution="paho-mqtt",
     versions=">=1.6",
     hooks=(
-        Hook(
+        Leaf(
             "paho.mqtt.client:Client.publish",
             PRODUCER,
             _publish,

@@ -12,17 +12,17 @@ from __future__ import annotations
 from typing import Any
 
 from noops_agent.instrument import CONSUMED, Instrumentation, Quiet, db
-from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, composed
+from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, composed, target
 
 
 def _shared(connection: Any) -> Shared:
     known = connection.info
     system = "cockroachdb" if known.vendor == "CockroachDB" else db.POSTGRESQL
-    return db.connection(system, known.dbname, known.host, known.port)
+    return target(system, known.dbname, known.host, known.port)
 
 
 TARGETS = Targets(_shared)
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.POSTGRESQL), text=composed)
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), target(db.POSTGRESQL), text=composed)
 
 INSTRUMENTATION = Instrumentation(
     "psycopg",
@@ -37,7 +37,9 @@ INSTRUMENTATION = Instrumentation(
         DRIVER.hook("psycopg:AsyncCursor.stream", DRIVER.execute),
         DRIVER.hook("psycopg:AsyncCursor.copy", DRIVER.execute, ends=CONSUMED),
         DRIVER.hook("psycopg:AsyncServerCursor.execute", DRIVER.execute),
+        Quiet("psycopg_pool:ConnectionPool.check", optional=True),
         Quiet("psycopg_pool:ConnectionPool.check_connection", optional=True),
+        Quiet("psycopg_pool:AsyncConnectionPool.check", optional=True),
         Quiet("psycopg_pool:AsyncConnectionPool.check_connection", optional=True),
     ),
     setup=DRIVER.setup,

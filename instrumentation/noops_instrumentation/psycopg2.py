@@ -16,15 +16,15 @@ from typing import Any
 from psycopg2 import extensions
 
 from noops_agent.instrument import Args, Call, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import Driver, Shared, composed
+from noops_agent.instrument.dbapi import Driver, Shared, composed, target
 from noops_agent.instrument.factories import Factory, Native, Parameter, shared_of
 
-UNKNOWN = db.connection(db.POSTGRESQL)
+UNKNOWN = target(db.POSTGRESQL)
 
 
 def _shared(connection: Any, args: Args, kwargs: Kwargs) -> Shared:
     known = connection.info
-    return db.connection(db.POSTGRESQL, known.dbname, known.host, known.port)
+    return target(db.POSTGRESQL, known.dbname, known.host, known.port)
 
 
 def _copied(cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:

@@ -42,6 +42,8 @@ _SHOWN = {
     "findAndModify": ("query", "update"),
     "update": ("updates",),
 }  # what of a command is a statement; the rest is settings, or the data itself
+_NESTED = (dict, list, tuple)
+_PLACE = '"?"'
 _MOST_PARTS = 64
 _DEEPEST = 12
 
@@ -55,44 +57,43 @@ def _text(name: str, collection: str | None, command: Mapping[str, Any]) -> str 
     if shown is None:
         return None
     left = [_MOST_PARTS]
-    parts = [f'"{name}": "{collection or "?"}"']
-    parts += [f'"{key}": {_shape(command[key], left, 0)}' for key in shown if command.get(key)]
-    return "{" + ", ".join(parts) + "}"
+    text = f'{{"{name}": "{collection or "?"}"'
+    for key in shown:
+        value = command.get(key)
+        if value:
+            text += f', "{key}": {_shape(value, left, 0)}'
+    return text + "}"
 
 
 def _shape(value: Any, left: list[int], depth: int) -> str:
-    """Give the names in a document and the values' places, until the budget of parts is spent."""
-    if isinstance(value, Mapping):
-        opened, closed, parts = "{", "}", _members(value, left, depth)
-    elif isinstance(value, (list, tuple)):
-        opened, closed, parts = "[", "]", _items(value, left, depth)
-    else:
-        return '"?"'
-    return opened + ", ".join(parts) + closed
+    """Give the names in a document and the places of its values, until the budget of parts is spent."""
+    if isinstance(value, dict):
+        parts = []
+        for key, member in value.items():
+            left[0] -= 1
+            if left[0] < 0 or depth > _DEEPEST:
+                parts.append("...")
+                break
+            parts.append(f'"{key}": {_shape(member, left, depth + 1) if isinstance(member, _NESTED) else _PLACE}')
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_items(value, left, depth)) + "]"
+    return _PLACE
 
 
-def _members(document: Mapping[str, Any], left: list[int], depth: int) -> Iterable[str]:
-    for key, value in document.items():
-        left[0] -= 1
-        if left[0] < 0 or depth > _DEEPEST:
-            yield "..."
-            return
-        yield f'"{key}": {_shape(value, left, depth + 1)}'
-
-
-def _items(values: Iterable[Any], left: list[int], depth: int) -> Iterable[str]:
-    """Give the documents of a list; its plain values, however many they are, are one place."""
-    plain = False
+def _items(values: Iterable[Any], left: list[int], depth: int) -> list[str]:
+    """Give the documents of a list; its plain values, however many they are, have one place."""
+    parts: list[str] = []
     for value in values:
         left[0] -= 1
         if left[0] < 0 or depth > _DEEPEST:
-            yield "..."
-            return
-        if isinstance(value, (Mapping, list, tuple)):
-            yield _shape(value, left, depth + 1)
-        elif not plain:
-            plain = True
-            yield '"?"'
+            parts.append("...")
+            break
+        if isinstance(value, _NESTED):
+            parts.append(_shape(value, left, depth + 1))
+        elif _PLACE not in parts:
+            parts.append(_PLACE)
+    return parts
 
 
 # ---- description -----------------------------------------------------------------------------------------
@@ -125,9 +126,10 @@ def _described(name: str, command: Mapping[str, Any], database: str, address: di
     text = _text(name, collection, command)
     if text is not None:
         attributes["db.query.text"] = text
-    documents = command.get(_DOCUMENTS.get(name, ""))
-    if documents is not None and len(documents) > 1:
-        attributes["db.operation.batch.size"] = len(documents)
+    if name in _DOCUMENTS:
+        size = len(command.get(_DOCUMENTS[name]) or ())
+        if size > 1:
+            attributes["db.operation.batch.size"] = size
     return Call(f"{name} {collection or database}", attributes)
 
 

@@ -12,17 +12,17 @@ import os
 from typing import Any
 
 from noops_agent.instrument import Instrumentation, db
-from noops_agent.instrument.dbapi import COMPOUND, EXECUTE, Driver, Shared, Targets, mysql, numbered
+from noops_agent.instrument.dbapi import COMPOUND, EXECUTE, Driver, Shared, Targets, mysql, numbered, target
 
 
 def _shared(connection: Any) -> Shared:
     database = os.fsdecode(connection.db) if connection.db else None
     address = connection.unix_socket or connection.host
-    return db.connection(mysql(connection.get_server_info()), database, address, connection.port)
+    return target(mysql(connection.get_server_info()), database, address, connection.port)
 
 
 TARGETS = Targets(_shared)
-DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), db.connection(db.MYSQL), failure=numbered)
+DRIVER = Driver(lambda cursor: TARGETS.of(cursor.connection), target(db.MYSQL), failure=numbered)
 
 INSTRUMENTATION = Instrumentation(
     "pymysql",

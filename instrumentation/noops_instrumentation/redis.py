@@ -55,7 +55,9 @@ _PREFIXES = {
     "ReadOnlyError": "READONLY",
     "TryAgainError": "TRYAGAIN",
 }
+# Before the one, redis-py writes the whole command of a pipeline into the message, after the other the server does.
 _PIPELINE_MARK = " of pipeline caused error: "
+_ARGUMENTS_MARK = ", with args beginning with: "
 
 
 # ---- one command -----------------------------------------------------------------------------------------
@@ -202,16 +204,20 @@ def _own_stack(pipe: Any) -> Iterable[Any]:
 def _failure(call: Call, error: BaseException) -> Attributes | None:
     """Give the server's error prefix; a lost race for a watched key is the expected way to be told of it."""
     kinds = [kind.__name__ for kind in type(error).__mro__]
-    if "WatchError" in kinds and str(error).startswith("Watched variable"):
+    text = str(error)
+    if "WatchError" in kinds and text.startswith("Watched variable"):
         return NOT_AN_ERROR
+    message = text.rpartition(_PIPELINE_MARK)[2].partition(_ARGUMENTS_MARK)[0]
     prefix = getattr(error, "status_code", None) or _PREFIXES.get(kinds[0])
     if prefix is None and "ResponseError" in kinds:
-        message = str(error).rpartition(_PIPELINE_MARK)[2]
         first = message.partition(" ")[0]
         prefix = first if first.isalpha() and first.isupper() else "ERR"
     if prefix is None:
         return None
-    return {"db.response.status_code": prefix, "error.type": prefix}
+    known = {"db.response.status_code": prefix, "error.type": prefix}
+    if message != text:
+        known["exception.message"] = message
+    return known
 
 
 # ---- what redis-py measures by itself --------------------------------------------------------------------

@@ -38,7 +38,7 @@ def _copy(headers: Any) -> Any:
     """Copy headers; by their store, as their own copying takes longer than the rest of what we do."""
     store = getattr(headers, "_store", None)
     if type(headers) is not CaseInsensitiveDict or type(store) is not OrderedDict:
-        return http_client.copied(CaseInsensitiveDict, headers or {})
+        return http_client.attempted(CaseInsensitiveDict, headers or {})
     own: Any = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
     own._store = store.copy()
     return own

@@ -67,7 +67,8 @@ def _setup(live: Live) -> Callable[[], None]:
     """Listen to all dialects."""
     pools = Pools(live, _state)
 
-    def learn(dialect: Any, engine: Any) -> Database:
+    def learn(dialect: Any, context: Any) -> Database:
+        engine = context.root_connection.engine
         database = _database(dialect, engine)
         pools.add(engine, database.extra[db.CONNECTION_POOL_NAME])
         return database
@@ -86,7 +87,7 @@ def _setup(live: Live) -> Callable[[], None]:
 
 def _listener(name: str, enclosing: Enclosing) -> Callable[..., bool]:
     """Make what listens to one of the ways in which a dialect executes."""
-    many = name == "do_executemany"
+    many, run = name == "do_executemany", enclosing.run
 
     def listener(cursor: Any, statement: Any, *more: Any) -> bool:
         context = more[-1]
@@ -98,7 +99,7 @@ def _listener(name: str, enclosing: Enclosing) -> Callable[..., bool]:
         if len(listeners) > 1:
             call = _after(listeners, listener, call)
         size = len(more[0]) if many else None
-        enclosing.run(dialect, context.root_connection.engine, statement, size, call, (cursor, statement, *more))
+        run(dialect, context, statement, size, call, (cursor, statement, *more))
         return True
 
     return listener
@@ -118,6 +119,15 @@ def _after(listeners: Any, ours: Any, call: Any) -> Callable[..., None]:
     return rest
 
 
+PINGS = (
+    "engine.default:DefaultDialect._do_ping_w_event",
+    # before 2.0.5
+    "engine.default:DefaultDialect.do_ping",
+    "dialects.postgresql.psycopg2:PGDialect_psycopg2.do_ping",
+    "dialects.postgresql._psycopg_common:_PGDialect_common_psycopg.do_ping",
+    "dialects.postgresql.asyncpg:PGDialect_asyncpg.do_ping",
+)
+"""What asks whether a connection is still there."""
 INTRODUCTIONS = (
     "engine.default:DefaultDialect",
     "dialects.mssql.base:MSDialect",
@@ -153,8 +163,7 @@ INSTRUMENTATION = Instrumentation(
     distribution="sqlalchemy",
     versions=">=1.4",
     hooks=(
-        Quiet("sqlalchemy.engine.default:DefaultDialect._do_ping_w_event", optional=True),
-        Quiet("sqlalchemy.engine.default:DefaultDialect.do_ping", optional=True),
+        *(Quiet(f"sqlalchemy.{place}", optional=True) for place in PINGS),
         *(Quiet(f"sqlalchemy.{place}.initialize", optional=True) for place in INTRODUCTIONS),
         *(After(f"sqlalchemy.dialects.{place}.on_connect", _prepare, optional=True) for place in PREPARATIONS),
     ),

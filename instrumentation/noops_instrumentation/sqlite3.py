@@ -15,10 +15,10 @@ import sqlite3
 from typing import Any
 
 from noops_agent.instrument import Args, Instrumentation, Kwargs, db
-from noops_agent.instrument.dbapi import MANY, Driver, Shared, sqlite
+from noops_agent.instrument.dbapi import MANY, Driver, Shared, sqlite, target
 from noops_agent.instrument.factories import Factory, Native, Parameter, shared_of
 
-UNKNOWN = db.connection(db.SQLITE)
+UNKNOWN = target(db.SQLITE)
 
 
 def _shared(connection: Any, args: Args, kwargs: Kwargs) -> Shared:

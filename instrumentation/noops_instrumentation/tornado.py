@@ -165,7 +165,7 @@ def _described(request: Any, url: str, method: Any, headers: Any) -> Call | None
         return None
     call = http_client.described(INSTRUMENTATION.options, method, url, headers or ())
     if call is not None:
-        call.inject = own = http_client.copied(HTTPHeaders, headers or {})
+        call.inject = own = http_client.attempted(HTTPHeaders, headers or {})
         if request is not None:
             # A fetch gives the request headers of its own, which it shows ever after: ours are taken out again.
             call.request = request
@@ -183,8 +183,7 @@ def _restore(call: Call) -> None:
 
 def _response(call: Call, response: Any) -> Attributes | None:
     _restore(call)
-    known = http_client.responded(INSTRUMENTATION.options, response.code, 11, response.headers.get_all)
-    return known
+    return http_client.responded(INSTRUMENTATION.options, response.code, 11, response.headers.get_all)
 
 
 def _failure(call: Call, error: BaseException) -> Attributes | None:

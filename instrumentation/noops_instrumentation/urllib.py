@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrumentation, Kwargs, http_client
+from noops_agent.instrument import CLIENT, After, Args, Attributes, Call, Hook, Instrumentation, Kwargs, http_client
 
 
 def _open(opener: Any, args: Args, kwargs: Kwargs) -> Call | None:
@@ -19,7 +19,7 @@ def _open(opener: Any, args: Args, kwargs: Kwargs) -> Call | None:
         return None
     headers = request.unredirected_hdrs
     call = http_client.described(
-        INSTRUMENTATION.options, request.get_method(), url, request.header_items, _redirects(request, url)
+        INSTRUMENTATION.options, request.get_method(), url, request.header_items, http_client.resends(request)
     )
     if call is not None:
         # An attempt has headers of its own; the program's request object gets back those that it had.
@@ -30,10 +30,10 @@ def _open(opener: Any, args: Args, kwargs: Kwargs) -> Call | None:
     return call
 
 
-def _redirects(request: Any, url: str) -> int:
-    """Count the redirects that led here; the request that they began with knows of them too."""
-    visited = getattr(request, "redirect_dict", None)
-    return sum(visited.values()) if visited and url in visited else 0
+def _redirected(handler: Any, args: Args, kwargs: Kwargs, returned: Any) -> Any:
+    if returned is not None:
+        http_client.resent(returned, http_client.resends(args[0]) + 1)
+    return returned
 
 
 class _Headers:
@@ -77,5 +77,6 @@ INSTRUMENTATION = Instrumentation(
             duration=http_client.DURATION,
             layer=http_client.LAYER,
         ),
+        After("urllib.request:HTTPRedirectHandler.redirect_request", _redirected),
     ),
 )

@@ -24,10 +24,9 @@ def _make_request(pool: Any, args: Args, kwargs: Kwargs) -> Call | None:
         len(retries.history) if retries else 0,
     )
     if call is not None:
-        own = http_client.copied(dict, headers or {})
-        if type(headers) is not dict and hasattr(headers, "add"):
-            own = headers.copy()  # urllib3's own kind, which may hold a name several times
-            call.inject = own
+        own = http_client.attempted(dict, headers or {})
+        if headers is not None and hasattr(headers, "add"):
+            call.inject = own = headers.copy()  # urllib3's own kind, which may hold a name several times
         elif own is not None:
             call.inject = http_client.Writer(own)
         if own is not None:

@@ -1,11 +1,27 @@
-"""uvicorn's metrics: connections, requests in flight and answered, backlog. Its requests are told of by `asgi`."""
+"""uvicorn's metrics: connections, requests in flight and answered, backlog; with several workers, how many there are.
+
+Its requests are told of by `asgi`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from noops_agent.instrument import Instrumentation
-from noops_agent.instrument.server_metrics import ACTIVE, BACKLOG, CONNECTIONS, REQUESTS, Gauge, Watches, backlog
+from noops_agent.instrument import Args, Instrumentation
+from noops_agent.instrument.server_metrics import (
+    ACTIVE,
+    BACKLOG,
+    CONNECTIONS,
+    REQUESTS,
+    RESPAWNS,
+    WORKERS,
+    Counts,
+    Gauge,
+    Watches,
+    backlog,
+)
+
+_SUPERVISOR = "uvicorn.supervisors.multiprocess:Multiprocess"
 
 
 def _connections(server: Any) -> int | None:
@@ -26,6 +42,18 @@ def _backlog(server: Any) -> int | None:
     return backlog(sock for listener in server.servers for sock in listener.sockets)
 
 
+def _workers(supervisor: Any) -> int:
+    return sum(1 for worker in supervisor.processes if worker.process.is_alive())
+
+
+def _running(supervisor: Any) -> frozenset[Any]:
+    return frozenset(supervisor.processes)
+
+
+def _replaced(supervisor: Any, before: frozenset[Any], args: Args) -> int:
+    return len(before.difference(supervisor.processes))
+
+
 INSTRUMENTATION = Instrumentation(
     library="uvicorn",
     distribution="uvicorn",
@@ -40,5 +68,8 @@ INSTRUMENTATION = Instrumentation(
                 Gauge(*BACKLOG, _backlog),
             ),
         ),
+        Watches(f"{_SUPERVISOR}.init_processes", (Gauge(*WORKERS, _workers),), optional=True),
+        Counts(f"{_SUPERVISOR}.keep_subprocess_alive", RESPAWNS, _replaced, _running, optional=True),
+        Counts(f"{_SUPERVISOR}.restart_all", RESPAWNS, _replaced, _running, optional=True),
     ),
 )

@@ -23,7 +23,7 @@ from ._signals.rescue import Rescue
 from ._signals.resource import make_resource, refresh
 from ._signals.sampling import make_sampler
 from ._signals.trace import TracerProvider, settings_limits
-from .instrument import registry
+from .instrument import carry, registry
 
 GUARD_MS = 500
 """What a handler may take beyond the exit budget before the signal ends the process all the same."""
@@ -171,6 +171,7 @@ def install(agent: Agent) -> None:
     span.tracer = provider().get_tracer("noops_agent")
     span.tracer.suppressible = True
     agent.undo.append(registry.activate(settings))
+    agent.undo.append(carry.join(os.environ))
     if settings.handle_signals:
         agent.undo.append(handle_signals(agent))
     for last in (agent.leave, _diagnostics.silence):  # the last one registered runs first

@@ -22,7 +22,7 @@ VERSIONS = {
     PRODUCE: (3, 3),
     FETCH: (4, 4),
     LIST_OFFSETS: (1, 1),
-    METADATA: (1, 4),
+    METADATA: (0, 4),
     OFFSET_COMMIT: (2, 2),
     OFFSET_FETCH: (1, 1),
     FIND_COORDINATOR: (0, 0),
@@ -87,6 +87,8 @@ class Broker:
         """Topic -> its batches, each with the offset of its first record."""
         self.committed: dict[tuple[str, str], int] = {}
         """Group and topic -> offset."""
+        self.keeps = True
+        """Whether records are kept; else only the last one of each topic is, which is what says the next offset."""
         self.refused: set[str] = set()
         """Topics whose records are too large."""
         self._lock = threading.Lock()
@@ -140,13 +142,17 @@ class Broker:
 
     def _metadata(self, request: Reader) -> bytes:
         number = request.number("i")
-        topics = [request.text() for _ in range(number)] if number >= 0 else list(self.logs)
-        node = struct.pack(">i", 1) + text("127.0.0.1") + struct.pack(">ih", self.port, -1)
+        every = number < 0 or (number == 0 and request.version == 0)
+        topics = list(self.logs) if every else [request.text() for _ in range(number)]
+        newer = request.version > 0
+        node = struct.pack(">i", 1) + text("127.0.0.1") + struct.pack(">i", self.port) + (b"\xff\xff" if newer else b"")
         partition = struct.pack(">hii", 0, 0, 1) + many([struct.pack(">i", 1)]) * 2
-        listed = [struct.pack(">h", 0) + text(topic) + b"\0" + many([partition]) for topic in topics]
+        internal = b"\0" if newer else b""
+        listed = [struct.pack(">h", 0) + text(topic) + internal + many([partition]) for topic in topics]
         throttled = struct.pack(">i", 0) if request.version > 2 else b""
         cluster = text("fake") if request.version > 1 else b""
-        return throttled + many([node]) + cluster + struct.pack(">i", 1) + many(listed)
+        controller = struct.pack(">i", 1) if newer else b""
+        return throttled + many([node]) + cluster + controller + many(listed)
 
     def _produce(self, request: Reader) -> bytes | None:
         request.text()
@@ -167,6 +173,8 @@ class Broker:
         with self._arrived:
             log = self.logs.setdefault(topic, [])
             offset = self._end(topic)
+            if not self.keeps:
+                log.clear()
             log.append((offset, struct.pack(">q", offset) + records[8:]))
             self._arrived.notify_all()
             return offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -99,7 +100,9 @@ async def call_asgi(app: Callable[..., Awaitable[Any]], path: str = "/", method:
     body = [{"type": "http.request", "body": more.pop("body", b""), "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return body.pop() if body else {"type": "http.disconnect"}
+        if not body:
+            await asyncio.Event().wait()  # the client stays
+        return body.pop()
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

@@ -1,19 +1,21 @@
 """A small HTTP/1.1 server on loopback that behaves, or misbehaves, as the path of a request says.
 
-    /status/418                    that status
-    /redirect/3[?to=/path]         so many redirects, then `to`, else /status/200
-    /echo                          the request's headers, as JSON
-    /stream                        a chunked body of three parts
-    /slow                          no answer until the server stops
-    /abort                         a closed connection in place of an answer
-    /broken                        a body that breaks off
-    /auth                          401 without credentials, else 200
+/status/418                    that status
+/redirect/3[?to=/path]         so many redirects, then `to`, else /status/200
+/echo                          the request's headers, as JSON
+/stream                        a chunked body of three parts
+/slow                          no answer until the server stops
+/abort                         a closed connection in place of an answer
+/broken                        a body that breaks off
+/auth                          401 without credentials, else 200
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,8 +29,8 @@ class Origin:
     def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.requests: list[tuple[str, str, list[tuple[str, str]]]] = []
-        """Method, target and headers of each request."""
+        self.requests: deque[tuple[str, str, list[tuple[str, str]]]] = deque(maxlen=64)
+        """Method, target and headers of the latest requests."""
         self.stopped = threading.Event()
 
     def headers(self, name: str, at: int = -1) -> list[str]:
@@ -46,14 +48,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         """Answer one request, whatever its method."""
-        length = int(self.headers.get("Content-Length") or 0)
-        self.body = self.rfile.read(length)
+        self.body = self.read_body()
         self.origin.requests.append((self.command, self.path, list(self.headers.items())))
         parts = urlsplit(self.path)
         word, _, argument = parts.path.strip("/").partition("/")
         getattr(self, f"on_{word}", self.on_status)(argument, parse_qs(parts.query))
 
     do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_BREW = handle_request
+
+    def read_body(self) -> bytes:
+        """Read what comes with a request."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         """Send a whole response."""
@@ -142,10 +154,41 @@ def serve() -> Iterator[Origin]:
         thread.join()
 
 
+@contextmanager
+def serve_plainly() -> Iterator[Origin]:
+    """Run a server that remembers nothing, not even for a while: for tests that count what is left in memory."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    origin = Origin(listener.getsockname()[1])
+    threading.Thread(target=_accept, args=(listener,), daemon=True).start()
+    try:
+        yield origin
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def _accept(listener: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_answer, args=(connection,), daemon=True).start()
+
+
+def _answer(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection:
+        while request := connection.recv(65536):
+            path = request.split(b" ", 2)[1]
+            if path == b"/abort":
+                return
+            status = b"500 Failed" if path == b"/status/500" else b"200 OK"
+            connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: 2\r\n\r\nok" % status)
+
+
 def free_port() -> int:
     """Give a port of loopback where nobody listens."""
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

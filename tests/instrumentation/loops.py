@@ -1,4 +1,4 @@
-"""An event loop on a thread, for servers that tests call from outside of it."""
+"""Event loops for tests that have none, and the plainest of clients for those that have one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,8 @@ class Loop:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end."""
+        """Run a coroutine to its end, in the caller's context."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
-
-    def settle(self) -> None:
-        """Wait until the loop has done what it was about to do."""
-        done = threading.Event()
-        self.loop.call_soon_threadsafe(self.loop.call_soon, done.set)
-        done.wait(10)
 
     def stop(self) -> None:
         """End the loop and its thread."""
@@ -42,3 +36,12 @@ def looping() -> Iterator[Loop]:
         yield loop
     finally:
         loop.stop()
+
+
+async def ask(port: int, path: str) -> bytes:
+    """Send a request over a bare stream, and read the answer to its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer

@@ -157,10 +157,10 @@ def test_a_websocket_is_one_handshake(observed: Observe) -> None:
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with aiohttp.ClientSession() as session:
-            async with session.ws_connect(f"http://127.0.0.1:{runner.addresses[0][1]}/ws") as socket:
-                await socket.send_str("hello")
-                said = await socket.receive_str()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/ws"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+            await socket.send_str("hello")
+            said = await socket.receive_str()
         await runner.cleanup()
         return said
 

@@ -63,8 +63,8 @@ def test_each_way_of_sending_a_statement_makes_one_span(observed: Observe) -> No
         await connection.executemany("INSERT INTO pets VALUES ($1)", [("a",), ("b",)])
         assert await connection.fetchval("SELECT count(*) FROM pets") == 2
         assert await connection.fetchrow("SELECT name FROM pets") is not None
-        if hasattr(connection, "fetchmany"):
-            await connection.fetchmany("INSERT INTO pets VALUES ($1) RETURNING name", [("c",)])
+        many = getattr(connection, "fetchmany", connection.executemany)
+        await many("INSERT INTO pets VALUES ($1) RETURNING name", [("c",)])
         await connection.copy_records_to_table("pets", records=[("d",)])
         await connection.copy_to_table("pets", source=io.BytesIO(b"e\n"))
         await connection.copy_from_table("pets", output=io.BytesIO())

@@ -116,9 +116,9 @@ def test_what_does_not_exist_is_no_error(observed: Any, client: Any) -> None:
 
 def test_a_server_that_is_not_there_is_an_error_of_the_client(observed: Any) -> None:
     """Without an answer there is no status, and the type is the exception's class."""
-    with elasticsearch.Elasticsearch("http://127.0.0.1:1", max_retries=0) as lonely, observed("elasticsearch") as seen:
-        with pytest.raises(elasticsearch.ConnectionError):
-            lonely.info()
+    lonely = elasticsearch.Elasticsearch("http://127.0.0.1:1", max_retries=0)
+    with lonely, observed("elasticsearch") as seen, pytest.raises(elasticsearch.ConnectionError):
+        lonely.info()
     assert seen.span.name == "info"
     assert seen.span.attributes["error.type"] == "elastic_transport.ConnectionError"
 

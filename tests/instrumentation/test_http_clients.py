@@ -98,9 +98,10 @@ def by_aiohttp(url: str, headers: Any, method: str = "GET", timeout: float = 5) 
 
     async def ask() -> int:
         limit = aiohttp.ClientTimeout(total=timeout)
-        async with aiohttp.ClientSession() as session, session.request(
-            method, url, headers=headers, timeout=limit
-        ) as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, url, headers=headers, timeout=limit) as response,
+        ):
             await response.read()
             return int(response.status)
 
@@ -202,9 +203,8 @@ def test_a_status_from_400_is_an_error_of_a_client(
 @every
 def test_the_servers_parent_is_the_span_of_the_attempt(client: Client, origin: Origin, observed: Observe) -> None:
     """The header names the span that is recorded, which is a child of what was current."""
-    with observed(client.library) as seen:
-        with seen.tracer.start_as_current_span("outer") as outer:
-            client.ask(f"{origin.url}/status/200", {})
+    with observed(client.library) as seen, seen.tracer.start_as_current_span("outer") as outer:
+        client.ask(f"{origin.url}/status/200", {})
     span = seen.named("GET")
     (header,) = origin.headers("traceparent")
     context = span.get_span_context()
@@ -339,16 +339,14 @@ def test_clients_that_hide_their_steps_have_one_span(name: str, origin: Origin, 
 
 def failure(client: Client, url: str, seen: Seen | None = None, **given: Any) -> BaseException:
     """Ask in vain."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011
+    with pytest.raises(BaseException) as caught:
         client.ask(url, {}, **given)
     return caught.value
 
 
 @every
 @pytest.mark.parametrize("path", ["/abort", "refused", "/slow"])
-def test_failures_reach_the_program_as_they_are(
-    client: Client, path: str, origin: Origin, observed: Observe
-) -> None:
+def test_failures_reach_the_program_as_they_are(client: Client, path: str, origin: Origin, observed: Observe) -> None:
     """Same type and text with us as without; the span has the type and the exception."""
     url, given = origin.url + path, {}
     if path == "refused":

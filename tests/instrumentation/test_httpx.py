@@ -77,9 +77,9 @@ def test_a_stream_is_read_after_its_span(origin: Origin, observed: Observe) -> N
     """The span ends with the headers; the body comes whole, in both flavours."""
 
     async def read() -> bytes:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            async with client.stream("GET", f"{origin.url}/stream") as response:
-                return b"".join([part async for part in response.aiter_bytes()])
+        url = f"{origin.url}/stream"
+        async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url) as response:
+            return b"".join([part async for part in response.aiter_bytes()])
 
     with observed("httpx") as seen, httpx.Client(trust_env=False) as client:
         with client.stream("GET", f"{origin.url}/stream") as response:

@@ -50,9 +50,7 @@ def lines() -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("prepare", [threads, executor, pool, lines], ids=lambda prepare: prepare.__name__)
-def test_nothing_is_recorded_and_nothing_is_retained(
-    observed: Observe, prepare: Prepare
-) -> None:
+def test_nothing_is_recorded_and_nothing_is_retained(observed: Observe, prepare: Prepare) -> None:
     """Memory is flat, each call in a span of its own; the only spans are those that the test made."""
     many = 500
     with observed(*LIBRARIES) as seen:

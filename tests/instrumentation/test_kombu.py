@@ -85,7 +85,7 @@ def test_a_callback_is_processed_as_the_child_of_the_sender(
     for span in (sent, processed):
         assert span.attributes["messaging.system"] == broker
         assert span.attributes["messaging.destination.name"] == queue.name
-        assert span.attributes.get("server.address", "") in ("127.0.0.1", "localhost")
+        assert span.attributes.get("server.address") == (None if broker == "memory" else "127.0.0.1")
         assert "server.port" not in span.attributes
     assert processed.attributes["noops.messaging.dwell_time"] >= 0
 
@@ -129,12 +129,10 @@ def test_headers_stay_as_they_were(observed: Any, connection: Any, queue: Any) -
 def test_a_simple_queue_receives(observed: Any, connection: Any, queue: Any) -> None:
     """Its own consumer only fills a buffer; `get` is what the application calls."""
     with observed("kombu") as seen, connection.SimpleQueue(queue) as simple:
-        simple.put({"a": 1})
-        for _ in range(2):
-            with pytest.raises(queues.Empty):
-                connection.SimpleQueue(f"{queue.name}-empty").get(timeout=0.01)
+        with pytest.raises(queues.Empty):
+            simple.get(timeout=0.01)
+        publish(connection, queue, {"a": 1})
         assert simple.get(timeout=10).payload == {"a": 1}
-        connection.default_channel.queue_delete(f"{queue.name}-empty")
     sent, got = seen.spans
     assert (got.name.split()[0], got.kind) == ("get", SpanKind.CLIENT)
     assert [ids(link.context) for link in got.links] == [ids(sent.context)]
@@ -180,8 +178,8 @@ def test_durations_messages_and_dwell_are_measured(observed: Any, connection: An
 
 def test_a_connection_that_is_refused_is_the_senders_error(observed: Any) -> None:
     """The producer connects when it first sends."""
-    with kombu.Connection("amqp://127.0.0.1:1//", transport_options={"max_retries": 1, "interval_start": 0}) as dead:
-        with observed("kombu") as seen, pytest.raises(Exception) as raised:
-            dead.Producer().publish("x", routing_key="nobody")
+    dead = kombu.Connection("amqp://127.0.0.1:1//", transport_options={"max_retries": 1, "interval_start": 0})
+    with observed("kombu") as seen, dead, pytest.raises(Exception) as raised:
+        dead.Producer().publish("x", routing_key="nobody")
     assert seen.span.attributes["error.type"].endswith(type(raised.value).__name__)
     assert seen.span.attributes["server.port"] == 1

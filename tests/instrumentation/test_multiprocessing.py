@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import baggage, context, trace
 
 from noops_agent.instrument import registry
+from tests.adversity.collector import Collector
 
 from .conftest import Observe
 
@@ -173,3 +177,49 @@ def test_an_error_in_a_pool_arrives_as_it_is(observed: Observe) -> None:
         pytest.raises(ZeroDivisionError),
     ):
         pool.apply(divmod, (1, 0))
+
+
+PROGRAM = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import noops_agent
+
+
+def work(name):
+    with noops_agent.span(name):
+        pass
+
+
+if __name__ == "__main__":
+    with noops_agent.span("outer"):
+        for method in ("fork", "spawn", "forkserver"):
+            context = multiprocessing.get_context(method)
+            child = context.Process(target=work, args=(f"process {method}",))
+            child.start()
+            child.join()
+            with context.Pool(1) as pool:
+                pool.map(work, [f"pool {method}"])
+            with ProcessPoolExecutor(1, context) as executor:
+                executor.submit(work, f"executor {method}").result()
+"""
+
+
+def test_under_the_agent_the_spans_of_all_children_are_in_the_trace(tmp_path: Path) -> None:
+    """However a child is started; each span of its own process is a child of the parent's."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    collector = Collector()
+    environ = {**os.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.endpoint, "NOOPS_EXPORT_INTERVAL": "50ms"}
+    command = [sys.executable, "-m", "noops_agent", "run", sys.executable, "program.py"]
+    try:
+        subprocess.run(command, cwd=tmp_path, env=environ, check=True, timeout=60)
+        ways = [f"{way} {method}" for way in ("process", "pool", "executor") for method in METHODS]
+        # A pool's worker is ended by a signal: what it recorded last is sent by whoever adopts it.
+        assert collector.wait_until(lambda: "outer" in {span.name for span in collector.spans})
+        subprocess.run([*command[:-1], "-c", "import noops_agent\nwith noops_agent.span('adopts'): pass"], env=environ)
+        assert collector.wait_until(lambda: {*ways, "outer"} <= {span.name for span in collector.spans})
+    finally:
+        collector.close()
+    (outer,) = [span for span in collector.spans if span.name == "outer"]
+    parents = {span.name: (span.trace_id, span.parent_span_id) for span in collector.spans if span.name in ways}
+    assert parents == dict.fromkeys(ways, (outer.trace_id, outer.span_id))

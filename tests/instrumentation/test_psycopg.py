@@ -239,11 +239,28 @@ def test_a_pool_checks_its_connections_quietly(observed: Observe) -> None:
     psycopg_pool = pytest.importorskip("psycopg_pool")
     need_postgresql()
     with observed("psycopg") as seen:
-        check = psycopg_pool.ConnectionPool.check_connection
-        with psycopg_pool.ConnectionPool(kwargs=POSTGRESQL, min_size=1, open=True, check=check) as pool:
+        check = getattr(psycopg_pool.ConnectionPool, "check_connection", None)
+        checking = {"check": check} if check else {}
+        with psycopg_pool.ConnectionPool(kwargs=POSTGRESQL, min_size=1, open=True, **checking) as pool:
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
             pool.check()
+        assert [span.name for span in seen.spans] == ["SELECT"]
+
+
+def test_an_asynchronous_pool_checks_its_connections_quietly(observed: Observe) -> None:
+    """The same holds in an event loop."""
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    need_postgresql()
+
+    async def main() -> None:
+        async with psycopg_pool.AsyncConnectionPool(kwargs=POSTGRESQL, min_size=1, open=False) as pool:
+            async with pool.connection() as connection:
+                await connection.execute("SELECT 1")
+            await pool.check()
+
+    with observed("psycopg") as seen:
+        asyncio.run(main())
         assert [span.name for span in seen.spans] == ["SELECT"]
 
 
@@ -320,13 +337,14 @@ def test_a_cancelled_statement_ends_its_span(observed: Observe) -> None:
     need_postgresql()
 
     async def main() -> None:
-        async with await psycopg.AsyncConnection.connect(**POSTGRESQL) as connection:
-            task = asyncio.ensure_future(connection.execute("SELECT pg_sleep(30)"))
-            while not connection.lock.locked():
-                await asyncio.sleep(0.01)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+        connection = await psycopg.AsyncConnection.connect(**POSTGRESQL)
+        task = asyncio.ensure_future(connection.execute("SELECT pg_sleep(30)"))
+        while not connection.lock.locked():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await connection.close()
 
     with observed("psycopg") as seen:
         asyncio.run(main())

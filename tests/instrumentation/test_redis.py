@@ -249,6 +249,20 @@ def test_an_error_in_a_pipeline_is_the_servers(observed: Any, client: Any, key: 
     assert seen.span.attributes["error.type"] == "WRONGTYPE"
 
 
+def test_no_argument_leaves_with_an_error(observed: Any, client: Any, key: str) -> None:
+    """The library and the server write them into their messages."""
+    client.set(key, "text")
+    with observed("redis") as seen:
+        with pytest.raises(redis.ResponseError, match=SECRET):
+            client.pipeline(transaction=False).lpush(key, SECRET).get(key).execute()
+        with pytest.raises(redis.ResponseError, match=SECRET):
+            client.execute_command("NOSUCHCOMMAND", SECRET)
+    for span in seen.spans:
+        (event,) = span.events
+        assert event.attributes["exception.stacktrace"].endswith(event.attributes["exception.message"])
+        assert SECRET not in f"{dict(event.attributes)} {span.status.description} {dict(span.attributes)}"
+
+
 def test_a_lost_race_for_a_watched_key_is_no_error(observed: Any, client: Any, key: str) -> None:
     """An optimistic transaction is told by WatchError that it has to try again."""
     with observed("redis") as seen, client.pipeline() as pipe:

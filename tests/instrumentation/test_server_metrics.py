@@ -90,6 +90,35 @@ if __name__ == "__main__":
 """
 )
 
+UVICORN = (
+    READER
+    + """
+async def app(scope, receive, send):
+    pass
+
+def kill(supervisor):
+    for worker in supervisor.processes:
+        worker.process.kill()
+        worker.join()
+
+if __name__ == "__main__":
+    import socket
+    from uvicorn import Config
+    from uvicorn.supervisors import Multiprocess
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = Config("server:app", workers=2, log_level="critical", lifespan="off")
+        supervisor = Multiprocess(config, [listener])
+        supervisor.init_processes()
+        show("started")
+        kill(supervisor)
+        show("killed")
+        supervisor.keep_subprocess_alive()
+        show("respawned")
+        kill(supervisor)
+"""
+)
+
 
 def shown(tmp_path: Path, code: str, *arguments: str) -> list[Any]:
     """What a program shows, line by line."""
@@ -145,6 +174,17 @@ def test_uvicorn_tells_connections_and_requests(observed: Observe) -> None:
         del server
         gc.collect()
         assert seen.metrics() == {}  # an object that is gone is not told of
+
+
+def test_uvicorn_tells_workers_and_those_that_were_replaced(tmp_path: Path) -> None:
+    """Where it was asked for several, a supervisor starts them, and starts others in place of those that die."""
+    pytest.importorskip("uvicorn")
+    told = dict(shown(tmp_path, UVICORN, "uvicorn"))
+    assert told == {
+        "started": {"workers": 2},
+        "killed": {"workers": 0},
+        "respawned": {"workers": 2, "worker.respawns": 2},
+    }
 
 
 def test_gunicorn_tells_workers_and_their_exits(tmp_path: Path) -> None:

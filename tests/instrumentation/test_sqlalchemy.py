@@ -185,12 +185,21 @@ def test_the_span_is_current_while_a_driver_runs_that_is_not_observed(observed: 
     with observed("sqlalchemy") as seen, engine_of(poolclass=sa.pool.StaticPool) as engine:
         ask(engine)  # shows that the driver is silent
         current = []
+
+        def note() -> int:
+            span = trace.get_current_span()
+            span.set_attribute("noted", len(current))
+            current.append(span.get_span_context().span_id)
+            return 1
+
         with engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            raw.create_function("note", 0, lambda: current.append(trace.get_current_span().get_span_context().span_id))
-            connection.execute(sa.text("SELECT note()"))
+            connection.connection.dbapi_connection.create_function("note", 0, note)
+            for statement in ("SELECT note()", "SELECT note()", "SELECT 1"):
+                connection.execute(sa.text(statement))
             assert trace.get_current_span() is trace.INVALID_SPAN
-        assert current == [seen.spans[-1].context.span_id]
+        *_, first, second, last = seen.spans
+        assert current == [first.context.span_id, second.context.span_id]
+        assert [span.attributes.get("noted") for span in (first, second, last)] == [0, 1, None]
 
 
 # ---- what it says ------------------------------------------------------------------------------------------
@@ -250,8 +259,8 @@ def test_a_session_names_what_it_reads_and_writes(observed: Observe) -> None:
 
     class User(Base):
         __tablename__ = "users"
-        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
-        name: orm.Mapped[str]
+        id = sa.Column(sa.Integer, primary_key=True)
+        name = sa.Column(sa.String)
 
     with observed("sqlalchemy") as seen, engine_of(poolclass=sa.pool.StaticPool) as engine:
         Base.metadata.create_all(engine)
@@ -525,23 +534,23 @@ def test_engines_are_not_kept_alive(observed: Observe) -> None:
         assert gone() is None
 
 
-def test_classes_of_cursors_are_not_kept_without_end() -> None:
+def test_classes_of_cursors_are_not_kept_without_end(observed: Observe) -> None:
     """A program may make them as it goes."""
 
-    class Known:
+    class Key:
         pass
 
-    class Live:
-        on = True
-
-        def open(self, *_: Any) -> None:
-            return None
-
-    runner = enclosing.Enclosing(Live(), lambda *_: None, "x")  # type: ignore[arg-type]
-    runner._known[key := Known()] = enclosing.Database({"db.system.name": "sqlite"}, {})  # type: ignore[index]
-    for number in range(1000):
-        runner.run(key, None, "SELECT 1", None, lambda *_: None, (type(f"C{number}", (), {})(),))
-    assert len(runner._silent) <= enclosing.MOST_SILENT
+    with observed("sqlalchemy") as seen:
+        assert seen.handle is not None
+        database = enclosing.Database({"db.system.name": "sqlite"}, {})
+        runner = enclosing.Enclosing(seen.handle.live, lambda *_: database, "sqlalchemy")
+        key = Key()
+        for number in range(1000):
+            runner.run(key, None, "SELECT 1", None, lambda *_: None, (type(f"C{number}", (), {})(),))
+        assert len(runner._silent) <= enclosing.MOST_SILENT
+        assert len(seen.spans) == 1000
+        del key
+        assert not runner._known
 
 
 # ---- pools -------------------------------------------------------------------------------------------------

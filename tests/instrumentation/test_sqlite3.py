@@ -212,6 +212,22 @@ def test_the_classes_of_a_program_are_observed_and_keep_their_ways(observed: Obs
         assert type(again) is type(connection)
 
 
+class Slotted(sqlite3.Connection):
+    """A program's own connection, with a layout of its own."""
+
+    __slots__ = ("place",)
+
+
+def test_a_class_that_allows_no_second_base_is_left_alone(observed: Observe) -> None:
+    """Its connections work, unobserved."""
+    with observed("sqlite3") as seen:
+        connection = sqlite3.connect(":memory:", factory=Slotted)
+        connection.place = 5
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert type(connection) is Slotted
+        assert seen.spans == []
+
+
 def test_a_factory_that_is_no_class_is_left_alone(observed: Observe) -> None:
     """What a function makes can't be known; it works as without us."""
     with observed("sqlite3") as seen:

@@ -411,6 +411,14 @@ def test_an_unknown_interpreter_runs_unharmed(version: str, tmp_path: Path) -> N
     assert outcome(run(python, "-c", "import sitecustomize"))[0] == 1
 
 
+def test_a_program_continues_the_trace_that_its_environment_names() -> None:
+    """The environment is a carrier: a job that a traced program starts is part of its trace."""
+    environ = {**os.environ, "TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    assert run(PYTHON, "-c", SPAN, env=environ).returncode == 0
+    (span,) = recorded()
+    assert (span.trace_id, span.parent_id) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+
+
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14", "3.15"])
 def test_another_interpreter_finds_the_agent_last(version: str, tmp_path: Path) -> None:
     """An interpreter of another environment gets our package, behind everything that it has itself."""

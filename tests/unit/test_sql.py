@@ -220,7 +220,7 @@ def test_comments_are_left_out(dialect: str, statement: str) -> None:
 
 def test_two_minuses_of_mysql_are_a_comment_only_before_a_blank() -> None:
     """Else `5--3` would hide what follows."""
-    assert text("SELECT a--3 FROM t", "mysql") == "SELECT a-? FROM t"
+    assert text("SELECT a--3 FROM t", "mysql") == "SELECT a- ? FROM t"
 
 
 def test_white_space_becomes_one_blank() -> None:

@@ -109,9 +109,7 @@ def make_tracestate(members: dict[str, str]) -> trace.TraceState:
 class TraceContextPropagator(TextMapPropagator):
     """The `traceparent` and `tracestate` headers."""
 
-    def extract(
-        self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter
-    ) -> Context:
+    def extract(self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter) -> Context:
         """Read the remote parent; without a valid one the context is given back as it is."""
         context = Context() if context is None else context
         headers = texts(getter, carrier, "traceparent")
@@ -129,9 +127,7 @@ class TraceContextPropagator(TextMapPropagator):
         parent = trace.SpanContext(trace_id, span_id, True, trace.TraceFlags(flags & 3), state)
         return trace.set_span_in_context(trace.NonRecordingSpan(parent), context)
 
-    def inject(
-        self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter
-    ) -> None:
+    def inject(self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter) -> None:
         """Write the current span's headers."""
         span: Any = trace.get_current_span(context)
         if type(span) is _core.Span:
@@ -166,18 +162,14 @@ _OCTET = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('",;\\')
 class BaggagePropagator(TextMapPropagator):
     """The `baggage` header."""
 
-    def extract(
-        self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter
-    ) -> Context:
+    def extract(self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter) -> Context:
         """Read the baggage; members that are none are passed over."""
         context = Context() if context is None else context
         for key, value in parse_baggage(texts(getter, carrier, "baggage")).items():
             context = baggage.set_baggage(key, value, context)
         return context
 
-    def inject(
-        self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter
-    ) -> None:
+    def inject(self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter) -> None:
         """Write the baggage that fits the limits."""
         header = format_baggage(baggage.get_all(context))
         if header:
@@ -251,9 +243,7 @@ class Composite(TextMapPropagator):
         self.standard = TraceContextPropagator in kinds and {*kinds} <= {TraceContextPropagator, BaggagePropagator}
         """Whether W3C trace context is written, and nothing but it and W3C baggage."""
 
-    def extract(
-        self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter
-    ) -> Context:
+    def extract(self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter) -> Context:
         """Read with each in turn."""
         context = Context() if context is None else context
         for propagator in self._propagators:
@@ -263,9 +253,7 @@ class Composite(TextMapPropagator):
                 count("propagation.extract_failed")
         return context
 
-    def inject(
-        self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter
-    ) -> None:
+    def inject(self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter) -> None:
         """Write with each in turn."""
         for propagator in self._propagators:
             try:

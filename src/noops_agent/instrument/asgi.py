@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
 
-from .http_server import KEY, Exchange, HTTPServer, Keys, exchange_of
+from .http_server import KEY, Exchange, HTTPServer, Keys, departs, exchange_of
 from .model import Args, Kwargs
 from .patch import Patch, Wrapper
 
@@ -34,9 +34,6 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 FindRoute = Callable[[Scope], "str | None"]
 Mark = Callable[[Scope], object]
-
-DISCONNECTS = frozenset(("ClientDisconnect", "WebSocketDisconnect", "RequestAborted"))
-"""What frameworks call the exception that tells the application that the client has left."""
 
 REST = "/{path}"
 """What the template of a mount ends with."""
@@ -119,7 +116,7 @@ class ASGIExchange(Exchange):
 
     def fail(self, error: BaseException) -> None:
         """End the exchange with an exception that went through to the server."""
-        if not self.gone and any(kind.__name__ in DISCONNECTS for kind in type(error).__mro__):
+        if departs(error):
             self.gone = True
         self.close(error)
 

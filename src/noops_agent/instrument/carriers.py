@@ -33,6 +33,7 @@ class _Setter:
 
 _SETTER: Any = _Setter()
 _ROOT = Context()
+_FLAGS = tuple(map(trace.TraceFlags, range(4)))
 
 
 def inject(carrier: Any, span: Any, parent: Context | None) -> None:
@@ -57,7 +58,18 @@ def extract(carrier: Any, getter: Getter[Any] | None = None) -> Context:
         carrier: A mapping of lower-case names to a text or to a list of texts, or what *getter* understands.
         getter: How to read it; None: as a mapping.
     """
-    return textmap().extract(carrier, _ROOT, getter or default_getter)
+    propagator = textmap()
+    if getter is None and type(carrier) is dict and type(propagator) is Composite and propagator.standard:
+        header = carrier.get("traceparent")
+        if "tracestate" not in carrier and "baggage" not in carrier:
+            # the usual case again; what is no good header is counted where it is read in full
+            if header is None:
+                return _ROOT
+            read = _core.parse_traceparent(header)
+            if read is not None:
+                parent = trace.SpanContext(read[0], read[1], True, _FLAGS[read[2] & 3])
+                return Context({_SPAN_KEY: trace.NonRecordingSpan(parent)})
+    return propagator.extract(carrier, _ROOT, getter or default_getter)
 
 
 def link_to(carrier: Any, getter: Getter[Any] | None = None) -> trace.Link | None:

@@ -19,6 +19,7 @@ from opentelemetry.context import get_current as get_current
 from opentelemetry.context.context import Context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
+from .._core import decorate
 from .._signals.propagation import textmap
 from .live import Live
 from .patch import Patch, Wrapper
@@ -305,7 +306,6 @@ class Outlives(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper; what it awaits runs in a context of its own, as in a task."""
-        from .._core import decorate
 
         def leave() -> Any:
             context = get_current()

@@ -191,15 +191,6 @@ def procedure(system: str, name: Any, shared: dict[str, Any]) -> Call:
     return Call(summary, attributes)
 
 
-def parameters(given: Any) -> dict[str, str]:
-    """Give `db.query.parameter.<key>` of each parameter of one statement. Opt-in: these are the user's data."""
-    if isinstance(given, dict):
-        return {f"db.query.parameter.{key}": str(value) for key, value in given.items()}
-    if isinstance(given, (list, tuple)):
-        return {f"db.query.parameter.{index}": str(value) for index, value in enumerate(given)}
-    return {}
-
-
 # ---- what an exception says ------------------------------------------------------------------------------
 
 

@@ -12,27 +12,62 @@ Source: OpenTelemetry semantic conventions 1.44, docs/db/database-spans.md; PEP 
 
 from __future__ import annotations
 
-import functools
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from opentelemetry.trace import SpanKind
 
-from .._core import decorate
 from .._signals.context import suppress
 from . import db
-from .hook import RETURNED, Hook, Observed
+from .hook import Hook
+from .leaf import Leaf
 from .model import Args, Attributes, Call, Failure, Kwargs
-from .patch import Wrapper
 
 if TYPE_CHECKING:
     from .live import Live
 
-Shared = dict[str, Any]
-"""Attributes that all calls of one connection share: what `db.connection` gives."""
+MOST_TARGETS = 64
+MOST_TEXTS = 200
+MOST_TEXT = 1000
+"""What is kept ready: databases, statements of each, and the characters of one."""
+
+
+class Shared(dict[str, Any]):
+    """The attributes that all calls of one connection share, and those of the statements that went there.
+
+    Connections to the same database have it in common.
+    """
+
+    __slots__ = ("system", "texts")
+
+    def __init__(self, attributes: Iterable[tuple[str, Any]]) -> None:
+        super().__init__(attributes)
+        self.system: str = self["db.system.name"]
+        self.texts: dict[Any, tuple[str, dict[str, Any]]] = {}
+        """Statement -> the name and the attributes of its calls."""
+
+    def keep(self, statement: Any, call: Call) -> None:
+        """Keep what a statement means."""
+        if isinstance(statement, (str, bytes)) and len(statement) <= MOST_TEXT:
+            if len(self.texts) >= MOST_TEXTS:
+                self.texts.clear()
+            self.texts[statement] = call.name, call.attributes.copy()
+
+
+def target(
+    system: str, namespace: str | None = None, address: str | None = None, port: int | str | None = None
+) -> Shared:
+    """Give what calls of a connection share; the arguments are those of `db.connection`."""
+    return _shared(tuple(db.connection(system, namespace, address, port).items()))
+
+
+@lru_cache(MOST_TARGETS)
+def _shared(attributes: tuple[tuple[str, Any], ...]) -> Shared:
+    return Shared(attributes)
 
 
 # ---- what is known of a connection -----------------------------------------------------------------------
@@ -92,7 +127,7 @@ def sqlite(path: Any) -> Shared:
     name = os.fsdecode(path)
     if name.startswith("file:"):
         name = name[5:].partition("?")[0]  # what follows may hold keys
-    return db.connection(db.SQLITE, name)
+    return target(db.SQLITE, name)
 
 
 # ---- what calls mean -------------------------------------------------------------------------------------
@@ -113,69 +148,6 @@ def named(names: Sequence[str], kwargs: Kwargs) -> str:
         if name in kwargs:
             return name
     return ""
-
-
-class Leaf(Hook):
-    """A hook of calls that call nothing that is observed: their spans need not be current, which costs much less.
-
-    What a driver has a program do during a call (an SQL function, an adapter, a notice handler) runs under the span
-    that was current before.
-    """
-
-    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
-        """Make the wrapper of the original's kind."""
-        flags = decorate.flags_of(original)
-        generates = flags & (decorate.CO_GENERATOR | decorate.CO_ASYNC_GENERATOR)
-        if generates or self.ends != RETURNED or not bound:
-            return super().make(live, original, bound)
-        observed = Observed(self, live, bound)
-        if flags & decorate.CO_COROUTINE:
-            return leaf_coroutine(original, observed)
-        return leaf(original, observed)
-
-
-def leaf(original: Wrapper, observed: Observed) -> Wrapper:
-    """Wrap a method of a driver."""
-    begin, arguments, finish, failure = observed.begin, observed.arguments, observed.finish, observed.hook.error
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        operation = begin(args, kwargs)
-        if operation is None:
-            return original(*args, **kwargs)
-        if operation.call.inject is not None:
-            args, kwargs = arguments(operation, args, kwargs)
-        try:
-            returned = original(*args, **kwargs)
-        except BaseException as error:
-            operation.close(error, None, failure)
-            raise
-        finish(operation, returned)
-        return returned
-
-    return call
-
-
-def leaf_coroutine(original: Wrapper, observed: Observed) -> Wrapper:
-    """Wrap a coroutine method of a driver."""
-    begin, arguments, finish, failure = observed.begin, observed.arguments, observed.finish, observed.hook.error
-
-    @functools.wraps(original)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        operation = begin(args, kwargs)
-        if operation is None:
-            return await original(*args, **kwargs)
-        if operation.call.inject is not None:
-            args, kwargs = arguments(operation, args, kwargs)
-        try:
-            returned = await original(*args, **kwargs)
-        except BaseException as error:
-            operation.close(error, None, failure)
-            raise
-        finish(operation, returned)
-        return returned
-
-    return call
 
 
 EXECUTE = ("execute",)
@@ -217,10 +189,18 @@ class Driver:
         statement = args[0] if args else kwargs.get(named(STATEMENTS, kwargs))
         try:
             shared = self.shared(cursor)
-        except Exception:
+        except Exception:  # closed, or of a kind that has no such attributes: the driver will say so itself
             shared = self.fallback
-        text = statement if statement.__class__ is str else self.readable(statement)
-        call = db.query(shared["db.system.name"], text, shared)
+        try:
+            name, attributes = shared.texts[statement]
+        except (KeyError, TypeError):  # not seen before, or composed
+            name = ""
+        if name and db.enclosing.get() is None:
+            call = Call(name, attributes.copy())
+        else:
+            call = db.query(shared.system, self.readable(statement), shared)
+            if db.enclosing.get() is None:
+                shared.keep(statement, call)
         if self.comments:
             self.comment(call, statement, args, kwargs)
         return call
@@ -231,13 +211,13 @@ class Driver:
         rows: Any = args[1] if len(args) > 1 else kwargs.get(named(ROWS, kwargs))
         shared = self.connected(cursor)
         size = len(rows) if isinstance(rows, SIZED) else None
-        return db.batch(shared["db.system.name"], self.readable(statement), shared, size)
+        return db.batch(shared.system, self.readable(statement), shared, size)
 
     def callproc(self, cursor: Any, args: Args, kwargs: Kwargs) -> Call | None:
         """Describe `callproc(name, ...)`."""
         shared = self.connected(cursor)
         name = args[0] if args else kwargs.get("procname")
-        return db.procedure(shared["db.system.name"], name, shared) if name else None
+        return db.procedure(shared.system, name, shared) if name else None
 
     def copy(self, cursor: Any, table: Any) -> Call | None:
         """Describe a `COPY` of a table for which the program writes no statement."""

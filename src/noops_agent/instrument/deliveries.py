@@ -6,6 +6,7 @@ Patches for the libraries whose calls are not the processing itself. What a mess
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,6 @@ Watch = Callable[[Any, Args, Kwargs], "Hook | None"]
 
 DescribeItem = Callable[[Any, Args, Kwargs, Any], "Call | None"]
 """(instance, args, kwargs, what was given) -> what the message means; None: it is left alone."""
-
-
-_WATCHED = "_noops_watched"
 
 
 class Handed(Patch):
@@ -83,8 +81,6 @@ class Given(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper of the call that gives the callable."""
-        if getattr(original, _WATCHED, None) is self.watch:
-            return original  # another module has imported the function by name once it was observed
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -96,8 +92,39 @@ class Given(Patch):
                 live.failed(self.target, error)
                 return returned
 
-        setattr(call, _WATCHED, self.watch)
         return call
+
+
+class Everywhere(Patch):
+    """A patch of a function that other modules have imported by its name: they get the same wrapper.
+
+    The same, because a function is pickled by the name of its home, and has to be what is found there.
+    """
+
+    def __init__(self, patch: Patch, *others: str) -> None:
+        super().__init__(patch.target, optional=patch.optional)
+        self.patch = patch
+        self.others = others
+
+    def apply(self, live: Live) -> Callable[[], None]:
+        """Put the wrapper in place; modules that come later import it from the function's home."""
+        home = sys.modules[self.module]
+        original = getattr(home, self.path)
+        undo = self.patch.apply(live)
+        made = getattr(home, self.path)
+        self._replace(original, made)
+
+        def undo_everywhere() -> None:
+            undo()
+            self._replace(made, getattr(home, self.path))
+
+        return undo_everywhere
+
+    def _replace(self, old: Any, new: Any) -> None:
+        for name in self.others:
+            module = sys.modules.get(name)
+            if module is not None and vars(module).get(self.path) is old:
+                setattr(module, self.path, new)
 
 
 class Muted(Patch):

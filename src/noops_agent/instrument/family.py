@@ -49,26 +49,26 @@ class Family(Hook):
         def undo() -> None:
             forget()
             for kind in list(classes):
-                made = vars(kind).get(name)
+                made: Any = vars(kind).get(name)
                 if made in wrappers:
                     setattr(kind, name, made.__wrapped__)
 
         return undo
 
 
-def descendants(kind: type) -> Iterator[type]:
+def descendants(kind: Any) -> Iterator[type]:
     """Give all classes derived from one."""
     for child in type.__subclasses__(kind):
         yield child
         yield from descendants(child)
 
 
-def on_derived(owner: type, arrived: Callable[[type], object]) -> Callable[[], None]:
+def on_derived(owner: Any, arrived: Callable[[type], object]) -> Callable[[], None]:
     """Call *arrived* with each class that is derived from *owner* from now on; gives what ends this."""
     own = vars(owner).get("__init_subclass__")
     before: Any = owner.__init_subclass__
 
-    def derived(cls: type, **given: Any) -> None:
+    def derived(cls: Any, /, **given: Any) -> None:
         if own is not None:
             own.__func__(cls, **given)
         else:
@@ -76,13 +76,13 @@ def on_derived(owner: type, arrived: Callable[[type], object]) -> Callable[[], N
         arrived(cls)
 
     functools.update_wrapper(derived, before, assigned=("__name__", "__qualname__", "__doc__"), updated=())
-    made = classmethod(derived)
-    owner.__init_subclass__ = made  # type: ignore[assignment]
+    made: Any = classmethod(derived)
+    owner.__init_subclass__ = made
 
     def forget() -> None:
         if vars(owner).get("__init_subclass__") is made:
             if own is not None:
-                owner.__init_subclass__ = own  # type: ignore[method-assign]
+                owner.__init_subclass__ = own
             else:
                 del owner.__init_subclass__
 

@@ -103,18 +103,22 @@ Found = dict[str, Any]
 # ---- what an integration says ----------------------------------------------------------------------------
 
 
+Convert = Callable[[Any], Any]
+"""A value of a request's body -> that of the attribute, or None where it has none."""
+
+
 class Endpoint:
     """One operation of a library, and how to read what goes out and what comes back."""
 
-    __slots__ = ("event", "fields", "input", "operation", "output", "request", "response")
+    __slots__ = ("constants", "event", "fields", "input", "operation", "output", "response")
 
     def __init__(
         self,
         operation: str,
         *,
-        fields: Mapping[str, str],
+        fields: Mapping[str, str | tuple[str, Convert]],
         response: Callable[[Any], Found],
-        request: Callable[[Mapping[str, Any]], Found] | None = None,
+        constants: Mapping[str, str] | None = None,
         event: Callable[[Progress, Any], None] | None = None,
         input: Callable[[Mapping[str, Any]], Found] | None = None,
         output: Callable[[Any], list[Any]] | None = None,
@@ -122,20 +126,32 @@ class Endpoint:
         """
         Args:
             operation: `gen_ai.operation.name`.
-            fields: Key of the request's body -> attribute, for values that are taken as they are.
+            fields: Key of the request's body -> attribute; with a function, for values that aren't taken as they are.
             response: Reads a whole answer.
-            request: Reads what the fields don't say.
+            constants: Attributes of each call.
             event: Reads one event of a stream.
             input: Reads what was said to the model; for the opt-in attributes.
             output: Reads what the model said, as messages of the convention; for the opt-in attribute.
         """
         self.operation = operation
-        self.fields = tuple(fields.items())
+        self.fields = {key: (field, plain) if isinstance(field, str) else field for key, field in fields.items()}
         self.response = response
-        self.request = request
+        self.constants = {OPERATION_NAME: operation, **(constants or {})}
         self.event = event
         self.input = input
         self.output = output
+
+
+def plain(value: Any) -> Any:
+    """Take a value of a request's body as it is, where it is one that an attribute can have."""
+    return value if isinstance(value, (str, int, float)) else None
+
+
+def texts(value: Any) -> list[str] | None:
+    """Take one text, or several."""
+    if isinstance(value, str):
+        return [value]
+    return [str(text) for text in value] if isinstance(value, (list, tuple)) and value else None
 
 
 class Progress:
@@ -247,15 +263,16 @@ def body_of(options: Any) -> Mapping[str, Any] | None:
 
 def described(endpoint: Endpoint, body: Mapping[str, Any], place: Found, streamed: bool) -> Call:
     """Describe a call by the body of its request."""
-    attributes: Found = {OPERATION_NAME: endpoint.operation, **place}
-    for key, attribute in endpoint.fields:
-        value = body.get(key)
-        if value is not None and isinstance(value, (str, int, float)):
-            attributes[attribute] = value
+    attributes: Found = endpoint.constants | place
+    fields = endpoint.fields
+    for key, value in body.items():
+        if key in fields and value is not None:
+            attribute, convert = fields[key]
+            value = convert(value)
+            if value is not None:
+                attributes[attribute] = value
     if streamed:
         attributes[REQUEST_STREAM] = True
-    if endpoint.request is not None:
-        attributes.update(endpoint.request(body))
     model = attributes.get(REQUEST_MODEL)
     return Call(f"{endpoint.operation} {model}" if model else endpoint.operation, attributes, state=(endpoint, body))
 

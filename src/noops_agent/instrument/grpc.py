@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +22,7 @@ from grpc import aio
 from opentelemetry.trace import SpanKind
 
 from .carriers import Pairs, extract
-from .hook import Hook
+from .leaf import Leaf
 from .model import Args, Attributes, Call, Describe, Kwargs
 from .operation import Operation
 from .patch import Patch, Wrapper
@@ -118,7 +118,7 @@ def text_of(value: Any) -> str:
 def described(method: Any, target: Any, metadata: Any) -> Call | None:
     """Say what a client's call means; its state is the metadata that it is to be made with."""
     facts = method_facts(method, target)
-    if facts is None:
+    if facts is None or not (metadata is None or isinstance(metadata, Iterable)):
         return None
     headers = Pairs(metadata)
     return Call(facts[METHOD], facts.copy(), inject=headers, state=headers.pairs)
@@ -135,7 +135,7 @@ def refusal(call: Call, error: BaseException) -> Attributes | None:
 
 def invocation(multi: Any, args: Args, kwargs: Kwargs) -> Call | None:
     """Describe a call through a multi-callable: `(request, timeout, metadata, ...)`."""
-    target = getattr(multi, "_target", None) or multi._channel.target()
+    target = getattr(multi, "_target", None)  # older versions can be asked too, and crash where the channel is closed
     if len(args) > 2:
         call = described(multi._method, target, args[2])
         if call is not None:
@@ -572,9 +572,9 @@ def async_stream(method: Method, behavior: Any) -> Any:
     return call
 
 
-def hook(target: str) -> Hook:
+def hook(target: str) -> Leaf:
     """Observe a call that returns when it is done."""
-    return Hook(
+    return Leaf(
         target,
         SpanKind.CLIENT,
         invocation,

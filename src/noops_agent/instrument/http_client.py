@@ -157,10 +157,10 @@ def _response(status: Any, version: Any) -> dict[str, Any]:
 # ---- headers of a request --------------------------------------------------------------------------------
 
 
-def copied(make: Callable[[Any], Any], headers: Any) -> Any:
-    """Copy headers that the caller gave; None where they are none: the library will say so better than we could."""
+def attempted(make: Callable[[Any], Any], given: Any) -> Any:
+    """Make something of what the program gave; None where it can't be: the library will say so better than we could."""
     try:
-        return make(headers)
+        return make(given)
     except Exception:
         return None
 
@@ -199,4 +199,4 @@ def resent(request: Any, times: int) -> None:
 
 def resends(request: Any) -> int:
     """Give how often what a request object stands for was sent before."""
-    return _resends.get(request, 0) if _resends.data else 0
+    return _resends.get(request, 0) if _resends.data else 0  # type: ignore[attr-defined]

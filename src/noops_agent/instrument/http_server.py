@@ -138,6 +138,8 @@ class HTTPServer:
         self.request_headers = options.headers("server", "request")
         self.response_headers = options.headers("server", "response")
         self.secret = tuple(options.get("redact_headers", ()))
+        self.attentive = self.hooked or bool(self.response_headers)
+        """Whether an exchange that another library has opened matters to this one beyond its route."""
         self.excluded: Callable[[str], bool] | None = options.get("excluded") or None
         self._known = frozenset(options.get("known_methods") or KNOWN_METHODS)
         self._kinds: dict[tuple[str, str], Kind] = {}
@@ -303,7 +305,8 @@ class Exchange:
     _active: Any = None
     _error: BaseException | None = None
     _first_byte = 0.0
-    _guest: HTTPServer | None = None
+    _guests: tuple[HTTPServer, ...] = ()
+    """Those inside who want to see the response."""
     _headers: Iterable[tuple[Any, Any]] = ()
     _home: dict[str, Any] | None = None
     _response: Any = None
@@ -335,8 +338,8 @@ class Exchange:
             if find_route is not None:
                 self.find_route = find_route
             self.scene = scene
-            if guest.live is not self.server.live and guest is not self._guest:
-                self._guest = guest
+            if guest.attentive and all(guest.live is not server.live for server in (self.server, *self._guests)):
+                self._guests = (*self._guests, guest)
                 hook = guest.options.request_hook
                 if hook is not None:
                     hook(self.operation.span, scene)
@@ -349,8 +352,18 @@ class Exchange:
         if route:
             self.route = route
 
+    def ask_route(self) -> None:
+        """Find the route now: a framework that has answered knows it no longer."""
+        try:
+            if self.find_route is not None:
+                self.routed(self.find_route(self.scene))
+        except Exception as problem:
+            self.server.live.failed("http_server.route", problem)
+
     def note(self, error: BaseException) -> None:
         """Remember an exception that was made a response; it is recorded if that is a server error."""
+        if departs(error):
+            self.gone = True
         self._error = error
 
     def responded(self, status: int, headers: Iterable[tuple[Any, Any]], response: Any = None) -> None:
@@ -365,7 +378,7 @@ class Exchange:
         self._headers = headers
         if self.find_route is not None:
             self.routed(self.find_route(self.scene))
-        if self.server.hooked or self._guest is not None:
+        if self.server.hooked or self._guests:
             self._response = response
 
     def begun(self) -> None:
@@ -389,7 +402,7 @@ class Exchange:
             status = self.status
             if status:
                 ending["http.response.status_code"] = status
-                if status >= 500:
+                if status >= 500 and not self.gone:
                     ending["error.type"] = str(status)
             route = self.route
             if route is None and self.find_route is not None:
@@ -401,7 +414,7 @@ class Exchange:
             if operation.recording:
                 self._measure(ending, operation)
             if self.gone:
-                error = None
+                error = None  # nobody was there to get it
             elif error is None and status >= 500:
                 error = self._error
             if self._response is not None:
@@ -420,19 +433,17 @@ class Exchange:
             ending["http.response.body.size"] = size
         if self._first_byte:
             ending[TIME_TO_FIRST_BYTE] = self._first_byte - operation._began
-        server = self.server
-        if self._guest is not None and not server.response_headers:
-            server = self._guest
-        if server.response_headers and self._headers:
-            ending.update(captured(RESPONSE, server.response_headers, self._headers, server.secret))
+        for server in (self.server, *self._guests) if self._guests else (self.server,):
+            if server.response_headers and self._headers:
+                ending.update(captured(RESPONSE, server.response_headers, self._headers, server.secret))
 
     def _show(self) -> None:
         """Show the response to the hooks of the users."""
         if self.server.hooked:
             self.operation.respond(self._response)
-        guest = self._guest
-        if guest is not None and guest.options.response_hook is not None:
-            guest.options.response_hook(self.operation.span, self.scene, self._response)
+        for guest in self._guests:
+            if guest.options.response_hook is not None:
+                guest.options.response_hook(self.operation.span, self.scene, self._response)
 
     def discard(self) -> None:
         """End the exchange without a trace of it; who looks for it finds that the request is to be left alone."""
@@ -459,6 +470,15 @@ class Exchange:
         if active is not None:
             self._active = None
             active.add(-1, self._kind.labels)
+
+
+DISCONNECTS = frozenset(("ClientDisconnect", "WebSocketDisconnect", "RequestAborted"))
+"""What frameworks call the exception that tells the application that the client has left."""
+
+
+def departs(error: BaseException) -> bool:
+    """Whether an exception tells that the client has left."""
+    return any(kind.__name__ in DISCONNECTS for kind in type(error).__mro__)
 
 
 class LeftAlone:

@@ -6,20 +6,23 @@ Source: OpenTelemetry semantic conventions 1.44, docs/messaging/kafka.md.
 from __future__ import annotations
 
 import functools
+import inspect
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .._core import decorate
 from . import messaging
 from .carriers import Pairs
 from .hook import Hook, Observed
+from .leaf import End, Fail, Start, straight
+from .model import Args, Call, Kwargs
 from .patch import Patch, Wrapper
 
 if TYPE_CHECKING:
     from .live import Live
-    from .model import Args, Call, Kwargs
-    from .operation import Operation
 
 SYSTEM = "kafka"
 KEY = "messaging.kafka.message.key"
@@ -66,6 +69,13 @@ def key_of(key: Any) -> str | None:
     return str(key) if type(key) is int else None
 
 
+@lru_cache(maxsize=1024)
+def _sending(topic: str, address: str, port: int | None) -> tuple[str, dict[str, Any]]:
+    """Give the name and the attributes of sending to a topic, which are the same for each record."""
+    call = messaging.send(SYSTEM, topic, address=address, port=port)
+    return call.name, call.attributes
+
+
 def sent(topic: str, key: Any, value: Any, partition: Any, headers: Pairs | None, bootstrap: Any) -> Call:
     """Describe sending a record.
 
@@ -73,28 +83,22 @@ def sent(topic: str, key: Any, value: Any, partition: Any, headers: Pairs | None
         key: Of whatever type the application's serializer takes.
         value: The same; None deletes what has the key.
         partition: The number that the application chose; None or -1: it chose none.
-        headers: Where the context goes; None: nowhere.
+        headers: Where the context goes; None: nowhere. Records have a time of their own.
         bootstrap: The servers that the client was told of.
     """
-    address, port = server(bootstrap)
-    attributes: dict[str, Any] = {}
-    text = key_of(key)
-    if text is not None:
-        attributes[KEY] = text
+    name, shared = _sending(topic, *server(bootstrap))
+    attributes = shared.copy()
+    if key is not None:
+        text = key_of(key)
+        if text is not None:
+            attributes[KEY] = text
     if value is None:
         attributes[TOMBSTONE] = True
+    elif isinstance(value, (bytes, bytearray)):
+        attributes[messaging.BODY_SIZE] = len(value)
     if partition is not None and partition >= 0:
         attributes[messaging.PARTITION_ID] = str(partition)
-    return messaging.send(
-        SYSTEM,
-        topic,
-        headers,
-        address=address,
-        port=port,
-        body_size=len(value) if isinstance(value, (bytes, bytearray)) else None,
-        stamped=True,
-        attributes=attributes,
-    )
+    return Call(name, attributes, inject=headers)
 
 
 def carrier_of(headers: Iterable[Sequence[Any]] | None) -> messaging.Carrier:
@@ -191,15 +195,38 @@ def batch(records: dict[Any, list[Any]], group: str, bootstrap: Any) -> Call | N
 
 # ---- calls whose outcome comes later ---------------------------------------------------------------------
 
-Follow = Callable[[Observed, "Operation", Any], None]
-"""(the hook in force, operation, what was returned): ends the operation once the outcome is known."""
+
+class Outcome:
+    """What ends the operation of a record that was handed over, from whichever thread learns what became of it."""
+
+    __slots__ = ("_began", "_end", "_fail", "call")
+
+    def __init__(self, call: Call, began: float, end: End, fail: Fail) -> None:
+        self.call = call
+        self._began = began
+        self._end = end
+        self._fail = fail
+
+    def told(self, returned: Any) -> None:
+        """End it with what the broker said."""
+        self._end(self.call, self._began, returned)
+
+    def lost(self, error: BaseException) -> None:
+        """End it with an error."""
+        self._fail(self.call, self._began, error)
+
+
+Follow = Callable[[Outcome, Any], None]
+"""(outcome, what was returned): lets the outcome be told once it is known."""
 
 
 class Delivering(Hook):
-    """A hook for calls that hand a record over: it is sent later, with others, and its span ends with the delivery.
+    """A hook for methods that hand a record over: it is sent later, with others, and its span ends with the delivery.
+
+    Nothing that is observed is called meanwhile, so the span is not made the current one.
 
     Args:
-        follow: Ends the operation when the outcome comes, at once if there is none to wait for.
+        follow: Waits for the outcome; tells it at once if there is none to wait for.
         (all others: see `Hook`)
     """
 
@@ -209,96 +236,132 @@ class Delivering(Hook):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
-        observed = Observed(self, live, bound)
+        options = live.instrumentation.options
+        asked = live.former is not None or options.request_hook is not None or options.response_hook is not None
+        start, end, fail = observing(self, live) if asked else straight(self, live)
         if decorate.flags_of(original) & (decorate.CO_COROUTINE | decorate.CO_ITERABLE_COROUTINE):
 
             @functools.wraps(original)
-            async def later(*args: Any, **kwargs: Any) -> Any:
-                operation = observed.begin(args, kwargs)
-                if operation is None:
-                    return await original(*args, **kwargs)
-                args, kwargs = self.prepared(observed, operation, args, kwargs)
+            async def later(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+                call = start(instance, args, kwargs)
+                if call is None:
+                    return await original(instance, *args, **kwargs)
+                outcome = self.prepared(call, end, fail)
+                args, kwargs = args if call.args is None else call.args, kwargs if call.kwargs is None else call.kwargs
                 try:
-                    returned = await original(*args, **kwargs)
+                    returned = await original(instance, *args, **kwargs)
                 except BaseException as error:
-                    operation.close(error, None, self.error)
+                    outcome.lost(error)
                     raise
-                self.watch(observed, operation, returned)
+                self.watch(live, outcome, returned)
                 return returned
 
             return later
 
         @functools.wraps(original)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            operation = observed.begin(args, kwargs)
-            if operation is None:
-                return original(*args, **kwargs)
-            args, kwargs = self.prepared(observed, operation, args, kwargs)
+        def wrapper(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+            call = start(instance, args, kwargs)
+            if call is None:
+                return original(instance, *args, **kwargs)
+            outcome = self.prepared(call, end, fail)
+            args, kwargs = args if call.args is None else call.args, kwargs if call.kwargs is None else call.kwargs
             try:
-                returned = original(*args, **kwargs)
+                returned = original(instance, *args, **kwargs)
             except BaseException as error:
-                operation.close(error, None, self.error)
+                outcome.lost(error)
                 raise
-            self.watch(observed, operation, returned)
+            self.watch(live, outcome, returned)
             return returned
 
-        return call
+        return wrapper
 
-    def prepared(self, observed: Observed, operation: Operation, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
-        """Give the arguments of the call; a report among them may come before the call has returned."""
-        report = operation.call.state
-        if report is not None:
-            report.observed = observed
-            report.operation = operation
-        return observed.arguments(operation, args, kwargs)
+    def prepared(self, call: Call, end: End, fail: Fail) -> Outcome:
+        """Make the outcome of a call; a report among its arguments may come before the call has returned."""
+        outcome = Outcome(call, perf_counter(), end, fail)
+        if call.state is not None:
+            call.state.outcome = outcome
+        return outcome
 
-    def watch(self, observed: Observed, operation: Operation, returned: Any) -> None:
+    def watch(self, live: Live, outcome: Outcome, returned: Any) -> None:
         """Wait for the outcome."""
         try:
-            self.follow(observed, operation, returned)
+            self.follow(outcome, returned)
         except Exception as error:
-            observed.live.failed(self.target, error)
-            operation.close()
+            live.failed(self.target, error)
+            outcome.told(None)
 
 
-def future_done(observed: Observed, operation: Operation, future: Any) -> None:
+def observing(hook: Hook, live: Live) -> tuple[Start, End, Fail]:
+    """Make the same as `straight` does, where a user's hooks want to be called as well."""
+    observed = Observed(hook, live, True)
+
+    def start(instance: Any, args: Args, kwargs: Kwargs) -> Call | None:
+        operation = observed.begin((instance, *args), kwargs)
+        if operation is None:
+            return None
+        call = operation.call
+        call.span = operation
+        return call
+
+    def end(call: Call, began: float, returned: Any) -> None:
+        observed.finish(call.span, returned)
+
+    def fail(call: Call, began: float, error: BaseException) -> None:
+        call.span.close(error, None, hook.error)
+
+    return start, end, fail
+
+
+def future_done(outcome: Outcome, future: Any) -> None:
     """Follow a future of kafka-python, whose callbacks run in the thread that sends."""
-    future.add_callback(partial(observed.finish, operation))
-    future.add_errback(partial(_lost, observed, operation))
+    together = getattr(future, "_add_cb_eb", None)  # since 3.0, at half of the cost
+    if together is None:
+        future.add_callback(outcome.told)
+        future.add_errback(outcome.lost)
+    else:
+        together(outcome.told, outcome.lost)
 
 
-def _lost(observed: Observed, operation: Operation, error: BaseException) -> None:
-    operation.close(error, None, observed.hook.error)
+def aio_future_done(outcome: Outcome, future: Any) -> None:
+    """Follow a future of asyncio."""
+    future.add_done_callback(partial(_settled, outcome))
+
+
+def _settled(outcome: Outcome, future: Any) -> None:
+    """Tell what became of a future; asyncio reports exceptions that nobody asked for, so we look without asking."""
+    if future.cancelled():
+        outcome.lost(CancelledError())
+        return
+    error = future._exception if hasattr(future, "_exception") else future.exception()
+    if error is None:
+        outcome.told(future.result())
+    else:
+        outcome.lost(error)
 
 
 class Report:
-    """The delivery report of one record: the application's callback for it, and the operation that it ends."""
+    """The application's callback for the delivery of one record, which tells the outcome first."""
 
-    __slots__ = ("callback", "observed", "operation")
+    __slots__ = ("callback", "outcome")
 
     def __init__(self, callback: Callable[[Any, Any], Any]) -> None:
         self.callback = callback
-        self.observed: Observed | None = None
-        self.operation: Operation | None = None
+        self.outcome: Outcome | None = None
 
     def __call__(self, error: Any, message: Any) -> Any:
-        """End the operation, and call the application's own."""
-        operation, observed = self.operation, self.observed
-        if operation is not None and observed is not None:
-            if error is None:
-                observed.finish(operation, message)
-            else:
-                operation.close(None, {"error.type": error.name()})
+        """Tell the outcome, and call the application's own."""
+        if self.outcome is not None:
+            self.outcome.told(message if error is None else error)
         return self.callback(error, message)
 
 
-def report_done(observed: Observed, operation: Operation, returned: Any) -> None:
+def report_done(outcome: Outcome, returned: Any) -> None:
     """Wait for the report in the call's state; where the application asked for none, the call is all there is.
 
     A report of ours would have to be fetched by the application, by a `poll` that it has no other reason for.
     """
-    if operation.call.state is None:
-        observed.finish(operation, None)
+    if outcome.call.state is None:
+        outcome.told(None)
 
 
 class Subclass(Patch):
@@ -318,4 +381,8 @@ class Subclass(Patch):
         found = {name: getattr(original, name, None) for name in self.methods}
         body = {name: self.methods[name].make(live, here, True) for name, here in found.items() if here is not None}
         about = {name: getattr(original, name) for name in ("__module__", "__doc__", "__qualname__")}
+        try:
+            inspect.signature(original)
+        except ValueError:  # C doesn't tell; nor shall the `__init__` of ours, which takes whatever comes
+            about["__signature__"] = "unknown"
         return type(original.__name__, (original,), {**about, **body})

@@ -31,9 +31,13 @@ class Call:
         "name",
         "parent",
         "request",
+        "span",
         "start_time",
         "state",
     )
+
+    span: Any
+    """The span of the call, where it is made by a leaf hook; set when it has started."""
 
     def __init__(
         self,
@@ -89,7 +93,8 @@ Result = Callable[[Call, Any], "Attributes | BaseException | None"]
 the call swallows what was raised inside it, that exception, which is then treated like one that came out."""
 
 Failure = Callable[[Call, BaseException], "Attributes | None"]
-"""(call, exception) -> attributes of the failure; `NOT_AN_ERROR` where it is none."""
+"""(call, exception) -> attributes of the failure; `NOT_AN_ERROR` where it is none. `exception.message` among them is
+recorded in place of the exception's own text, where that holds the user's data."""
 
 NOT_AN_ERROR: Attributes = {}
 """What a `Failure` gives for an exception that is control flow; told by identity."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -113,6 +114,21 @@ class Operation:
             except Exception as error:
                 live.failed("request_hook", error)
         self._began = perf_counter()
+
+    @classmethod
+    def begun(cls, live: Live, call: Call, span: Any, duration: Duration | None, began: float) -> Operation:
+        """Give the operation of a call that began without one; it isn't current, and has only to be closed."""
+        operation = cls.__new__(cls)
+        operation.call = call
+        operation.closed = False
+        operation.recording = span.is_recording()
+        operation.span = span
+        operation._attached = operation._brought = operation._layers = None
+        operation._began = began
+        operation._bit = 0
+        operation._duration = duration
+        operation._live = live
+        return operation
 
     # -- what is current
 
@@ -239,10 +255,17 @@ class Operation:
         found = {"error.type": type_name(error)}
         if known:
             found.update(known)
+        message = found.pop("exception.message", None)
         self.add(found)
         if self.recording:
-            self.span.record_exception(error)
-            self.span.set_status(ERROR, f"{type(error).__name__}: {clean_message(error)}")
+            self.span.record_exception(error, None if message is None else reworded(error, message))
+            self.span.set_status(ERROR, f"{type(error).__name__}: {message or clean_message(error)}")
+
+
+def reworded(error: BaseException, message: str) -> dict[str, Any]:
+    """Give the attributes of an exception whose own text holds the user's data, with another text in its place."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return {"exception.message": message, "exception.stacktrace": f"{stack}{type_name(error)}: {message}"}
 
 
 def controls_flow(error: BaseException) -> bool:

@@ -46,11 +46,22 @@ SERVER_DURATION = Duration(
 )
 
 
+_ANSWERED: dict[str, dict[str, Any]] = {OK: {STATUS_CODE: OK}}
+_SERVED: dict[str, dict[str, Any]] = {}
+
+
 def answered(code: str) -> dict[str, Any]:
-    """Give the attributes of a client call that ended with a status: any but OK is an error."""
-    return {STATUS_CODE: code} if code == OK else {STATUS_CODE: code, "error.type": code}
+    """Give the attributes of a client call that ended with a status, not to be changed: any but OK is an error."""
+    found = _ANSWERED.get(code)
+    if found is None:
+        found = _ANSWERED[code] = {STATUS_CODE: code, "error.type": code}
+    return found
 
 
 def served(code: str) -> dict[str, Any]:
-    """Give the attributes of a server's call that ended with a status."""
-    return {STATUS_CODE: code, "error.type": code} if code in SERVER_ERRORS else {STATUS_CODE: code}
+    """Give the attributes of a server's call that ended with a status, not to be changed."""
+    found = _SERVED.get(code)
+    if found is None:
+        error = {"error.type": code} if code in SERVER_ERRORS else {}
+        found = _SERVED[code] = {STATUS_CODE: code, **error}
+    return found

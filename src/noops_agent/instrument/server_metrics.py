@@ -33,6 +33,7 @@ CONNECTIONS = ("noops.server.connections", "{connection}", "Open connections of 
 ACTIVE = ("noops.server.requests.active", "{request}", "Requests that are being answered, by the server's own count.")
 REQUESTS = ("noops.server.requests", "{request}", "Requests that were answered, by the server's own count.")
 BACKLOG = ("noops.server.backlog", "{connection}", "Connections that wait to be accepted.")
+RESPAWNS = ("noops.server.worker.respawns", "{worker}", "Workers that were replaced: failed, too old, or on reload.")
 """Names, units and descriptions that several servers share."""
 
 

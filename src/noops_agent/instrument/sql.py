@@ -69,7 +69,8 @@ def described(statement: Any, dialect: str) -> Statement:
         statement = bytes(statement[: MOST_READ * 4]).decode("utf-8", "replace")
     elif not isinstance(statement, str):
         return UNKNOWN
-    return _long(str.__getitem__(statement, slice(MOST_READ)), dialect)
+    text = str.__getitem__(statement, slice(MOST_READ))
+    return (_short if len(text) <= SHORT else _long)(text, dialect)
 
 
 @lru_cache(512)

@@ -172,17 +172,17 @@ class Body:
 
     def __iter__(self) -> Body:
         body = self._body
-        if hasattr(type(body), "__next__"):
-            self._next = iter(body).__next__  # itself, as a rule
-            return self
-        self._attach()
+        runs = not hasattr(type(body), "__next__")  # an iterator gives itself, as a rule
+        if runs:
+            self._attach()
         try:
             self._next = iter(body).__next__
         except BaseException as error:
             self._exchange.close(error)
             raise
         finally:
-            self._detach()
+            if runs:
+                self._detach()
         return self
 
     def __next__(self) -> Any:
@@ -316,6 +316,18 @@ def serve(
     return exchange.follow(body, environ, attend)
 
 
+def routing(exchange: Exchange, find_route: FindRoute | None, start_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the `start_response` that a framework inside gets: the last moment at which it knows its route."""
+    if find_route is None or isinstance(exchange, WSGIExchange):
+        return start_response  # the exchange's own, which asks
+
+    def start(*args: Any, **kwargs: Any) -> Any:
+        exchange.ask_route()
+        return start_response(*args, **kwargs)
+
+    return start
+
+
 # ---- patches ---------------------------------------------------------------------------------------------
 
 
@@ -368,8 +380,9 @@ class WSGIMethod(Patch):
             outer = environ.get(KEY)
             if outer is None:
                 return serve(server, MethodType(original, self), environ, start_response, find_route, attend)
-            if outer.scene is not environ or outer.server.live is not live:
-                outer.join(server, find_route, environ)
+            told = outer.scene is environ and outer.server.live is live
+            if not told and outer.join(server, find_route, environ):
+                start_response = routing(outer, find_route, start_response)
             return original(self, environ, start_response)
 
         return call

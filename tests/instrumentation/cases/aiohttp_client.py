@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.instrumentation.http_origin import serve
+from tests.instrumentation.http_origin import serve_plainly
 from tests.instrumentation.loops import looping
 
 from . import Case
@@ -17,10 +17,12 @@ from . import Case
 @contextmanager
 def cases() -> Iterator[list[Case]]:
     """A loopback server answers."""
-    with serve() as origin, looping() as loop:
+    with serve_plainly() as origin, looping() as loop:
+        # a timer that is cancelled keeps its context until asyncio tidies up
+        untimed = aiohttp.ClientTimeout(total=None)
 
         async def opened() -> aiohttp.ClientSession:
-            return aiohttp.ClientSession()
+            return aiohttp.ClientSession(timeout=untimed)
 
         session = loop.run(opened())
 
@@ -38,7 +40,7 @@ def cases() -> Iterator[list[Case]]:
                 acall=lambda: ask("/status/200", own=True),
                 fails=lambda: loop.run(ask("/abort")),
                 excluded="/status",
-                many=500,
+                many=2000,
             )
         ]
         loop.run(session.close())

@@ -1,15 +1,14 @@
-"""Requests to an aiohttp server."""
+"""Requests to an aiohttp server that runs in the loop of the call."""
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
-from tests.instrumentation.loops import looping
+from tests.instrumentation.loops import ask
 
 from . import Case
 
@@ -19,28 +18,19 @@ async def user(request: web.Request) -> web.Response:
     return web.Response(text=request.match_info["id"])
 
 
-async def started() -> tuple[web.AppRunner, int]:
-    """Start a server on a free port."""
+async def visit() -> Any:
+    """Start a server, ask it, stop it."""
     app = web.Application()
     app.add_routes([web.get("/users/{id}", user)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, runner.addresses[0][1]
+    answer = await ask(runner.addresses[0][1], "/users/1")
+    await runner.cleanup()
+    return answer
 
 
 @contextmanager
 def cases() -> Iterator[list[Case]]:
-    """A client that is not instrumented asks."""
-    with looping() as loop:
-        runner, port = loop.run(started())
-        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-
-            def get() -> Any:
-                connection.request("GET", "/users/1")
-                body = connection.getresponse().read()
-                loop.settle()
-                return body
-
-            yield [Case("aiohttp_server", call=get, excluded="/users", many=1000)]
-        loop.run(runner.cleanup())
+    """Each call has a server of its own, so that its context is the caller's."""
+    yield [Case("aiohttp_server", acall=visit, excluded="/users", many=200)]

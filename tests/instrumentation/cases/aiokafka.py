@@ -18,6 +18,7 @@ def cases() -> Iterator[list[Case]]:
     """Yield a record that is sent."""
     aiokafka = pytest.importorskip("aiokafka")
     with broker() as server:
+        server.keeps = False
         loop = asyncio.new_event_loop()
 
         async def start() -> Any:
@@ -34,7 +35,7 @@ def cases() -> Iterator[list[Case]]:
                 await other.stop()
 
         async def refused() -> None:
-            await producer.send("cases", b"x", partition=7, headers="none")
+            await producer.send("cases", b"x", partition=7)
 
         producer = loop.run_until_complete(start())
         yield [

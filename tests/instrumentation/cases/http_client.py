@@ -6,7 +6,7 @@ import http.client
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from tests.instrumentation.http_origin import serve
+from tests.instrumentation.http_origin import serve_plainly
 
 from . import Case
 
@@ -14,7 +14,7 @@ from . import Case
 @contextmanager
 def cases() -> Iterator[list[Case]]:
     """A loopback server answers, over one connection."""
-    with serve() as origin, closing(http.client.HTTPConnection("127.0.0.1", origin.port)) as connection:
+    with serve_plainly() as origin, closing(http.client.HTTPConnection("127.0.0.1", origin.port)) as connection:
 
         def get(path: str) -> bytes:
             connection.request("GET", path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.instrumentation.http_origin import serve
+from tests.instrumentation.http_origin import serve_plainly
 
 from . import Case
 
@@ -22,7 +22,11 @@ def answer(request: httpx.Request) -> httpx.Response:
 def cases() -> Iterator[list[Case]]:
     """A loopback server answers, and a transport without any."""
     transport = httpx.MockTransport(answer)
-    with serve() as origin, httpx.Client(trust_env=False) as client, httpx.Client(transport=transport) as mocked:
+    with (
+        serve_plainly() as origin,
+        httpx.Client(trust_env=False) as client,
+        httpx.Client(transport=transport) as mocked,
+    ):
 
         async def get() -> Any:
             async with httpx.AsyncClient(transport=transport) as other:

@@ -35,5 +35,4 @@ def cases() -> Iterator[list[Case]]:
             name="render",
         ),
         Case("jinja2", generate, generate_later, name="generate"),
-        Case("jinja2", lambda: plain.from_string("hello").render(), spans=2, name="compile"),
     ]

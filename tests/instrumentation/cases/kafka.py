@@ -17,6 +17,7 @@ def cases() -> Iterator[list[Case]]:
     """Yield a record that is sent."""
     kafka = pytest.importorskip("kafka")
     with broker() as server:
+        server.keeps = False
         producer = kafka.KafkaProducer(bootstrap_servers=server.address, linger_ms=0)
 
         def send() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from tests.instrumentation.http_origin import serve
+from tests.instrumentation.http_origin import serve_plainly
 
 from . import Case
 
@@ -31,7 +31,7 @@ class Immediate(requests.adapters.BaseAdapter):
 @contextmanager
 def cases() -> Iterator[list[Case]]:
     """A loopback server answers, and an adapter without any."""
-    with serve() as origin, requests.Session() as session:
+    with serve_plainly() as origin, requests.Session() as session:
         session.trust_env = False
         session.mount("http://immediate", Immediate())
         yield [

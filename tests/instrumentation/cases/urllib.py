@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.instrumentation.http_origin import serve
+from tests.instrumentation.http_origin import serve_plainly
 
 from . import Case
 
@@ -14,7 +14,7 @@ from . import Case
 @contextmanager
 def cases() -> Iterator[list[Case]]:
     """A loopback server answers."""
-    with serve() as origin:
+    with serve_plainly() as origin:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         yield [
             Case(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import urllib3
 
-from tests.instrumentation.http_origin import serve
+from tests.instrumentation.http_origin import serve_plainly
 
 from . import Case
 
@@ -15,7 +15,7 @@ from . import Case
 @contextmanager
 def cases() -> Iterator[list[Case]]:
     """A loopback server answers, over one connection."""
-    with serve() as origin, urllib3.PoolManager() as pool:
+    with serve_plainly() as origin, urllib3.PoolManager() as pool:
         yield [
             Case(
                 "urllib3",

@@ -1,6 +1,6 @@
 """A Celery application for real workers; the broker comes from the environment.
 
-    CELERY_BROKER=redis://127.0.0.1:6379/5 celery -A tasks worker
+CELERY_BROKER=redis://127.0.0.1:6379/5 celery -A tasks worker
 """
 
 from __future__ import annotations
