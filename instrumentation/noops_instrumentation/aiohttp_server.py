@@ -59,6 +59,7 @@ def _finished(exchange: Exchange, args: Args, returned: Any) -> bool:
     if returned is None:
         exchange.gone = True  # the handler was cancelled: nobody waits for an answer
         return True
+    exchange.begun()  # of a response that was written as a whole, just now
     response, reset = returned
     exchange.gone = bool(reset) or request.transport is None
     exchange.responded(response.status, response.headers.items(), response)
@@ -72,15 +73,10 @@ def _failed(protocol: Any, args: Args, kwargs: Kwargs) -> None:
         exchange.note(error)
 
 
-def _began(response: Any, args: Args, kwargs: Kwargs) -> None:
-    exchange = here()
-    if exchange is not None:
-        exchange.begun()
-
-
 def _wrote(response: Any, args: Args, kwargs: Kwargs) -> None:
     exchange = here()
     if exchange is not None:
+        exchange.begun()  # the headers leave with the first part of the body
         exchange.sent += len(args[0])  # aiohttp's own count has the headers in it
 
 
@@ -91,7 +87,6 @@ INSTRUMENTATION = Instrumentation(
     hooks=(
         Served("aiohttp.web_protocol:RequestHandler._handle_request", Keys(istr), _opened, _finished),
         Before("aiohttp.web_protocol:RequestHandler.handle_error", _failed),
-        Before("aiohttp.web_response:StreamResponse._write_headers", _began, optional=True),
         Before("aiohttp.web_response:StreamResponse.write", _wrote),
     ),
 )

@@ -95,6 +95,14 @@ _MESSAGING = {
 }
 """Operation -> its name, and its type, of the messaging conventions."""
 
+_ANSWERED = (
+    ("RequestId", "aws.request_id"),
+    ("HostId", "aws.extended_request_id"),
+    ("HTTPStatusCode", "http.response.status_code"),
+    ("RetryAttempts", "http.request.resend_count"),
+)
+"""What botocore reads from the headers of every response -> attribute."""
+
 _SYSTEMS = {"SQS": "aws_sqs", "SNS": "aws.sns"}
 
 
@@ -116,11 +124,12 @@ def _api_call(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
         return call  # botocore is about to refuse it
     taken = _TAKEN.get(service)
     if taken is not None:
-        for parameter, attribute in taken.items():
-            if parameter in given:
+        for parameter in given:
+            attribute = taken.get(parameter)
+            if attribute is not None:
                 attributes[attribute] = given[parameter]
     special = _SPECIAL.get(service)
-    if special is not None:
+    if special is not None and (service != "S3" or operation in _S3_SPECIAL):
         http_client.attempted(partial(special, call, operation), given)
     return call
 
@@ -157,17 +166,7 @@ def _response(call: Call, parsed: Any) -> Attributes | None:
 
 
 def _answered(meta: dict[str, Any]) -> dict[str, Any]:
-    known: dict[str, Any] = {}
-    headers = meta.get("HTTPHeaders") or {}
-    for attribute, value in (
-        ("aws.request_id", meta.get("RequestId") or headers.get("x-amzn-requestid")),
-        ("aws.extended_request_id", meta.get("HostId") or headers.get("x-amz-id-2")),
-        ("http.response.status_code", meta.get("HTTPStatusCode")),
-        ("http.request.resend_count", meta.get("RetryAttempts")),
-    ):
-        if value:
-            known[attribute] = value
-    return known
+    return {attribute: value for field, attribute in _ANSWERED if (value := meta.get(field))}
 
 
 def _failure(call: Call, error: BaseException) -> Attributes | None:
@@ -183,6 +182,9 @@ def _failure(call: Call, error: BaseException) -> Attributes | None:
 
 
 # ---- S3, DynamoDB, Lambda, Secrets Manager ---------------------------------------------------------------
+
+
+_S3_SPECIAL = frozenset(("CopyObject", "DeleteObjects", "UploadPartCopy"))
 
 
 def _s3(call: Call, operation: str, given: dict[str, Any]) -> None:
@@ -299,7 +301,7 @@ def _receive(call: Call, operation: str, given: dict[str, Any]) -> None:
     """Ask for the attributes that the context travels in, beside those that the program asked for."""
     asked = given.get("MessageAttributeNames") or []
     if isinstance(asked, (list, tuple)) and "All" not in asked and ".*" not in asked:
-        fields = sorted(field for field in propagate.get_global_textmap().fields if field not in asked)
+        fields = sorted(_fields(propagate.get_global_textmap()).difference(asked))
         call.args = (operation, {**given, "MessageAttributeNames": [*asked, *fields]})
         call.kwargs = {}
         call.state = ("SQS", operation, fields)
@@ -340,8 +342,13 @@ class _Supported(Setter[Any]):
 _SUPPORTED = _Supported()
 
 
+@lru_cache(maxsize=4)
+def _fields(propagator: Any) -> frozenset[str]:
+    return frozenset(propagator.fields)
+
+
 def _signed(client: Any, args: Args, kwargs: Kwargs) -> None:
-    if "X-Amzn-Trace-Id" in propagate.get_global_textmap().fields:
+    if "X-Amzn-Trace-Id" in _fields(propagate.get_global_textmap()):
         propagate.inject(args[1]["headers"], setter=_SUPPORTED)
 
 

@@ -153,40 +153,41 @@ def _tracer(_: Any, args: Args, kwargs: Kwargs) -> Hook | None:
     """Watch the function that Celery builds to run a task: it takes id, arguments and the request."""
     task = args[1] if len(args) > 1 else kwargs["task"]
     app = kwargs.get("app") or task.app
+    system, address, port = _known(app).broker
+    name = f"process {task.name}"
 
     def describe(_: Any, args: Args, kwargs: Kwargs) -> Call:
-        return _process(app, task, args, kwargs)
+        request = (args[3] if len(args) > 3 else kwargs.get("request")) or {}
+        eager = request.get("is_eager")
+        call = messaging.process(
+            system,
+            (request.get("delivery_info") or {}).get("routing_key") or "",
+            None if eager else _carrier(request),
+            address=address,
+            port=port,
+            message_id=args[0] if args else kwargs.get("uuid"),
+            linked=INSTRUMENTATION.options.get("links", False),
+        )
+        call.name = name
+        call.request = task
+        _add_facts(call.attributes, task.name, request)
+        if eager:
+            call.parent = None
+            call.links = ()
+        return call
 
     return Hook("celery.app.trace:build_tracer", CONSUMER, describe, result=_ended, error=_raised, duration=_PROCESSING)
 
 
-def _process(app: Any, task: Any, args: Args, kwargs: Kwargs) -> Call:
-    request = (args[3] if len(args) > 3 else kwargs.get("request")) or {}
-    system, address, port = _known(app).broker
-    info = request.get("delivery_info") or {}
-    attributes = {_TASK: task.name}
-    if request.get("retries"):
-        attributes["celery.retries"] = request["retries"]
-    for name in ("eta", "hostname"):
-        if request.get(name):
-            attributes[f"celery.{name}"] = request[name]
-    eager = request.get("is_eager")
-    call = messaging.process(
-        system,
-        info.get("routing_key") or "",
-        None if eager else _carrier(request),
-        address=address,
-        port=port,
-        message_id=args[0] if args else kwargs.get("uuid"),
-        linked=INSTRUMENTATION.options.get("links", False),
-        attributes=attributes,
-    )
-    call.name = f"process {task.name}"
-    call.request = task
-    if eager:
-        call.parent = None
-        call.links = ()
-    return call
+def _add_facts(attributes: dict[str, Any], task: str, request: Any) -> None:
+    attributes[_TASK] = task
+    retries, eta, hostname = request.get("retries"), request.get("eta"), request.get("hostname")
+    if retries:
+        attributes["celery.retries"] = retries
+    if eta:
+        attributes["celery.eta"] = eta
+    if hostname:
+        attributes["celery.hostname"] = hostname
 
 
 def _carrier(request: Any) -> Any:

@@ -41,7 +41,7 @@ _VERSIONS = {"HTTP/1.0": "1.0", "HTTP/1.1": "1.1", "HTTP/2.0": "2"}
 
 def _opened(server: HTTPServer, handler: Any, *_: Any) -> Exchange | None:
     request = handler.request
-    headers = request.headers
+    headers = _flat(request.headers)
     upgrade = headers.get("Upgrade")
     context = getattr(request.connection, "context", None)
     peer = getattr(context, "address", None)
@@ -52,17 +52,25 @@ def _opened(server: HTTPServer, handler: Any, *_: Any) -> Exchange | None:
         request.query,
         _VERSIONS.get(request.version, ""),
         headers,
-        headers,
-        peer[:2] if isinstance(peer, tuple) else None,
+        request.headers,
+        (peer[0], peer[1]) if isinstance(peer, tuple) else None,
         None,
         request,
         websocket=upgrade is not None and upgrade.lower() == "websocket",
     )
     if exchange is not None:
-        server.capture(exchange, headers.get_all)
+        server.capture(exchange, request.headers.get_all)
         exchange.find_route = _route
         exchange.scene = handler
     return exchange
+
+
+def _flat(headers: Any) -> dict[str, str]:
+    """Give headers as a plain dict: asking Tornado's own for one that isn't there takes as long as making this."""
+    lists = getattr(headers, "_as_list", None)
+    if type(lists) is not dict:
+        return dict(headers)
+    return {name: values[0] if len(values) == 1 else ",".join(values) for name, values in lists.items()}
 
 
 def _finished(exchange: Exchange, args: Args, returned: Any) -> bool:

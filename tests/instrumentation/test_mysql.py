@@ -19,7 +19,7 @@ from .databases import MARIADB, Script, need_mariadb, unique
 
 SECRET = "hunter2"
 SHARED = {"db.system.name": "mariadb", "db.namespace": "test", "server.address": "127.0.0.1"}
-pytestmark = pytest.mark.filterwarnings("ignore:This version of the server does not support Query Attributes")
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 class Kind(NamedTuple):
@@ -187,6 +187,16 @@ def test_prepared_statements_and_asyncio_of_the_connector(seen: Any, kind: Kind,
     (span,) = [span for span in seen.spans if span.name == "SELECT"]
     assert dict(span.attributes).items() >= SHARED.items()
     assert span.parent.span_id == found[0]
+
+
+def test_a_span_that_is_current_makes_no_driver_warn(seen: Any, kind: Kind) -> None:
+    """MySQL Connector/Python sends its context to the server, and warns of a server that can't take it."""
+    with seen.tracer.start_as_current_span("parent"):
+        connection = kind.connect()
+        cursor = connection.cursor()
+        cursor.execute("SELECT %s", (1,))
+        assert list(cursor.fetchall()) == [(1,)]
+        connection.close()
 
 
 def test_an_option_puts_the_context_into_a_comment(observed: Observe, kind: Kind) -> None:

@@ -92,7 +92,7 @@ def test_the_destination_is_said_in_a_sentence(
 def test_the_reference_pages_are_those_of_the_tables(tmp_path: Path) -> None:
     """`make docs` writes them anew; a setting or message that was added without it fails here."""
     assert run("--markdown", str(tmp_path)) == 0
-    for name in ("settings.md", "messages.md"):
+    for name in ("settings.md", "messages.md", "instrumentation.md"):
         assert (tmp_path / name).read_text("utf-8") == (DOCS / name).read_text("utf-8"), f"docs/{name} is stale"
 
 

@@ -6,41 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from .. import _diagnostics
 from .._config import Row, Settings, load, masked
-from .._config.table import TABLE
-
-SETTINGS_HEAD = """# Settings
-
-Generated from the table in `_config/table.py` by `noops-agent config --markdown docs`.
-
-Each setting is a keyword of `init()`, a `NOOPS_*` variable and a key of `noops.toml` or of
-`[tool.noops_agent]` in `pyproject.toml` (the nearest of them, from the working folder upwards to the root of
-the repository); many have variables of the OpenTelemetry specification too. The first of keyword, `NOOPS_*`,
-`OTEL_*`, file and default holds. An empty variable is unset. A value that can't be read is said and passed
-over.
-
-Durations are seconds or `500ms`, `5s`, `1m`; those of `OTEL_*` variables are milliseconds. Sizes are bytes or
-`512k`, `64MiB`. Lists are separated by commas. Pairs are `key=value,key=value`, percent-encoded. Only `true`
-is true.
-
-| setting | variables | default | meaning |
-|---|---|---|---|
-"""
-
-MESSAGES_HEAD = """# What the agent says
-
-Generated from `_diagnostics.MESSAGES` by `noops-agent config --markdown docs`.
-
-Each message is said once, or once for each thing that it is about, through the logger `noops_agent`.
-`NOOPS_LOG_LEVEL=none` turns them off.
-
-| slug | level | message |
-|---|---|---|
-"""
+from . import pages
+from .pages import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="FOLDER",
-        help="print the reference of all settings, or write settings.md and messages.md into FOLDER",
+        help="print the reference of all settings, or write all reference pages into FOLDER",
     )
 
 
@@ -89,18 +60,6 @@ def print_table(rows: Sequence[Row]) -> None:
         print(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}")
 
 
-def plain(value: Any) -> str:
-    """Write a value as a variable would hold it; what would be empty is a dash."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        value = [f"{key}={item}" for key, item in value.items()]
-    if isinstance(value, (tuple, list)):
-        value = ",".join(map(str, value))
-    text = "" if value is None else str(value)
-    return text.encode(sys.stdout.encoding or "utf-8", "replace").decode(errors="replace") or "-"
-
-
 def destination(settings: Settings) -> str:
     """Say in a sentence where spans go."""
     if not settings.enabled:
@@ -119,33 +78,12 @@ def destination(settings: Settings) -> str:
     return f"Spans go {' and '.join(places)}."
 
 
-# ---- reference pages -------------------------------------------------------------------------------------
-
-
-def settings_page() -> str:
-    """Write docs/settings.md."""
-    rows = []
-    for setting in TABLE:
-        variables = "<br>".join(f"`{name}`" for name in setting.variables)
-        default = plain(setting.default)
-        shown = setting.default_doc or ("none" if default == "-" else f"`{default}`")
-        rows.append(f"| `{setting.name}` | {variables} | {shown} | {setting.doc} |\n")
-    return SETTINGS_HEAD + "".join(rows)
-
-
-def messages_page() -> str:
-    """Write docs/messages.md."""
-    levels = {_diagnostics.DEBUG: "debug", _diagnostics.INFO: "info", _diagnostics.WARNING: "warning"}
-    rows = [f"| `{slug}` | {levels[level]} | {text} |\n" for slug, (level, text) in _diagnostics.MESSAGES.items()]
-    return MESSAGES_HEAD + "".join(rows)
-
-
 def write_pages(folder: str) -> int:
-    """Write both pages into a folder; without one print that of the settings."""
+    """Write the reference pages into a folder; without one print that of the settings."""
     if not folder:
-        print(settings_page(), end="")
+        print(pages.settings(), end="")
         return 0
-    for name, page in (("settings.md", settings_page()), ("messages.md", messages_page())):
+    for name, page in pages.all_of_them().items():
         try:
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(page)

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import json
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 
@@ -87,4 +86,4 @@ def read(line: str) -> list[Report]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -69,8 +69,8 @@ KEY = "noops.exchange"
 
 MAX_HEADER = 512
 """Longest header of a proxy that is read, in characters; what is longer was made to be a burden."""
-MAX_KINDS = 128
-"""Pairs of method and scheme that are remembered."""
+MAX_KINDS = 512
+"""Kinds of requests that are remembered; clients can make hosts up."""
 
 
 class Keys:
@@ -106,17 +106,24 @@ class Keys:
 
 
 class Kind:
-    """What all requests of one method and scheme have in common."""
+    """What requests of one method, scheme, host and version have in common."""
 
-    __slots__ = ("attributes", "labels", "method", "scheme")
+    __slots__ = ("attributes", "labels", "method")
 
-    def __init__(self, method: str, scheme: str, known: bool) -> None:
+    def __init__(self, method: str, scheme: str, host: Any, version: str, known: bool) -> None:
         self.method = method if known else "HTTP"
-        self.scheme = scheme
         self.labels = {"http.request.method": method if known else OTHER, "url.scheme": scheme}
         self.attributes: dict[str, Any] = dict(self.labels)
+        if version:
+            self.attributes["network.protocol.version"] = version
         if not known:
             self.attributes["http.request.method_original"] = method
+        if host and len(host) <= MAX_HEADER:
+            address, port = authority(host, scheme)
+            if address:
+                self.attributes["server.address"] = address
+                if port:
+                    self.attributes["server.port"] = port
 
 
 class HTTPServer:
@@ -142,7 +149,7 @@ class HTTPServer:
         """Whether an exchange that another library has opened matters to this one beyond its route."""
         self.excluded: Callable[[str], bool] | None = options.get("excluded") or None
         self._known = frozenset(options.get("known_methods") or KNOWN_METHODS)
-        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._kinds: dict[tuple[str, str, Any, str], Kind] = {}
         self._propagator: Any = None
         self._fields: tuple[Any, ...] = ()
         self._active: Any = live.up_down_counter(
@@ -185,7 +192,8 @@ class HTTPServer:
         try:
             if not live.on or suppressed():
                 return None
-            kind, attributes = self._describe(method, scheme, path, headers, local)
+            kind, attributes = self._describe(method, scheme, version, headers, local)
+            attributes["url.path"] = path
             if peer is not None and peer[0]:
                 address, port = peer
                 attributes["network.peer.address"] = address
@@ -194,8 +202,6 @@ class HTTPServer:
                 attributes.setdefault("client.address", address)
             if query:
                 attributes["url.query"] = redacted_query(query)
-            if version:
-                attributes["network.protocol.version"] = version
             if websocket:
                 attributes["network.protocol.name"] = "websocket"
             if self.excluded is not None and self.excluded(url_of(attributes, query)):
@@ -222,8 +228,10 @@ class HTTPServer:
             live.failed("http_server.open", problem)
             return None
 
-    def _describe(self, method: str, scheme: str, path: str, headers: Any, local: Any) -> tuple[Kind, dict[str, Any]]:
-        """Describe what the method, the path and the headers tell."""
+    def _describe(
+        self, method: str, scheme: str, version: str, headers: Any, local: Any
+    ) -> tuple[Kind, dict[str, Any]]:
+        """Describe what the request line and the headers tell."""
         keys = self.keys
         get = headers.get
         client, host, proto = get(keys.forwarded_for), get(keys.forwarded_host), get(keys.forwarded_proto)
@@ -233,15 +241,10 @@ class HTTPServer:
             client, host, proto = told[0] or client, told[1] or host, told[2] or proto
         if proto:
             scheme = first_scheme(proto, scheme)
-        kind = self._kinds.get((method, scheme)) or self._kind(method, scheme)
-        attributes = kind.attributes.copy()
-        attributes["url.path"] = path
         host = host or get(keys.host)
-        if host and len(host) <= MAX_HEADER:
-            attributes["server.address"], port = authority(host, scheme)
-            if port:
-                attributes["server.port"] = port
-        elif local is not None and local[0]:
+        kind = self._kinds.get((method, scheme, host, version)) or self._kind(method, scheme, host, version)
+        attributes = kind.attributes.copy()
+        if not host and local is not None and local[0]:
             attributes["server.address"], port = local
             if port:
                 attributes["server.port"] = port
@@ -257,11 +260,11 @@ class HTTPServer:
                 attributes["http.request.body.size"] = size
         return kind, attributes
 
-    def _kind(self, method: str, scheme: str) -> Kind:
+    def _kind(self, method: str, scheme: str, host: Any, version: str) -> Kind:
         known = method in self._known
-        kind = Kind(method, scheme, known)
-        if known and len(self._kinds) < MAX_KINDS:
-            self._kinds[method, scheme] = kind
+        kind = Kind(method, scheme, host, version, known)
+        if known and len(self._kinds) < MAX_KINDS and (not host or len(host) < MAX_HEADER):
+            self._kinds[method, scheme, host, version] = kind
         return kind
 
     def _learn(self, propagator: Any) -> None:

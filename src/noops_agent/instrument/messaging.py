@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from functools import lru_cache
 from typing import Any
 
+from opentelemetry.context.context import Context
 from opentelemetry.propagators.textmap import Getter
 
 from .carriers import extract, link_to
@@ -233,14 +234,14 @@ def process(
         system, operation, "process", destination, template, temporary, anonymous, group, address, port
     )
     known = _message(shared, message_id, body_size, attributes)
-    if not carrier:
-        carrier = NO_HEADERS
-    if sent_at is None:
+    if carrier and sent_at is None:
         sent_at = sending_time(carrier)
     if sent_at is not None:
         known[DWELL_TIME] = dwell(sent_at)
+    if not carrier:
+        return Call(name, known, parent=ROOT)
     if linked:
-        return Call(name, known, parent=extract(NO_HEADERS), links=links((carrier,)))
+        return Call(name, known, parent=ROOT, links=links((carrier,)))
     return Call(name, known, parent=extract(carrier, HEADERS))
 
 
@@ -392,6 +393,8 @@ class _Headers(Getter[Carrier]):
 
 HEADERS = _Headers()
 NO_HEADERS: Carrier = {}
+ROOT = Context()
+"""The context of what has no sender."""
 
 
 def links(carriers: Sequence[Carrier]) -> tuple[Any, ...]:

@@ -168,7 +168,7 @@ class Reader:
             if level.simple and level.comma >= 0:
                 del self.out[level.comma :]
                 break
-        return "".join(self.out)
+        return "".join(self.out)[:MOST_READ]
 
     # -- values
 
