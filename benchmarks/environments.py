@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".bench"
 
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
-    "noops": ("flask", "opentelemetry-instrumentation-flask"),
+    "noops": ("flask",),
     "sdk": (
         "opentelemetry-sdk==1.45.*",
         "opentelemetry-exporter-otlp-proto-http==1.45.*",

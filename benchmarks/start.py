@@ -37,7 +37,7 @@ SDK = ("opentelemetry-instrument",)
 LAUNCHES = {
     "bare noops": Launch("no agent, environment of noops_agent", "noops", (), {}),
     "noops": Launch("noops-agent run", "noops", NOOPS, ALONE, "noops_agent"),
-    "noops flask": Launch("noops-agent run, contrib's Flask", "noops", NOOPS, {}, FLASK),
+    "noops flask": Launch("noops-agent run, its Flask", "noops", NOOPS, {}, "noops_instrumentation.flask"),
     "bare sdk": Launch("no agent, environment of the SDK", "sdk", (), {}),
     "sdk": Launch("opentelemetry-instrument", "sdk", SDK, ALONE, "opentelemetry.sdk.trace"),
     "sdk flask": Launch("opentelemetry-instrument, contrib's Flask", "sdk", SDK, {}, FLASK),

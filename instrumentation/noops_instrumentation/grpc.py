@@ -14,8 +14,8 @@ status the function chose: an exception of such a function is UNKNOWN, and all e
 
 from __future__ import annotations
 
-from noops_agent.instrument import Instrumentation
-from noops_agent.instrument.grpc import AioInvocation, Invocation, Serve, hook
+from noops_agent.instrument import After, Instrumentation
+from noops_agent.instrument.grpc import AioInvocation, Invocation, Serve, hook, made
 
 INSTRUMENTATION = Instrumentation(
     library="grpc",
@@ -23,6 +23,8 @@ INSTRUMENTATION = Instrumentation(
     versions=">=1.46",
     options=("excluded_services",),
     hooks=(
+        After("grpc._channel:Channel.__init__", made),
+        After("grpc.aio._channel:Channel.__init__", made),
         hook("grpc._channel:_UnaryUnaryMultiCallable.__call__"),
         hook("grpc._channel:_UnaryUnaryMultiCallable.with_call"),
         Invocation("grpc._channel:_UnaryUnaryMultiCallable.future"),

@@ -18,7 +18,7 @@ from noops_agent.instrument.dbapi import MANY, Driver, Shared, Targets, mysql, n
 
 
 def _heard(connection: Any, args: Args, kwargs: Kwargs, returned: Any) -> Any:
-    if not connection._query_attrs_supported:
+    if not getattr(connection, "_query_attrs_supported", True):
         connection.otel_context_propagation = False
     return returned
 
@@ -26,7 +26,8 @@ def _heard(connection: Any, args: Args, kwargs: Kwargs, returned: Any) -> Any:
 def _shared(connection: Any) -> Shared:
     _heard(connection, (), {}, None)
     address = connection.unix_socket or connection.server_host
-    return target(mysql(connection.server_info), connection._database, address, connection.server_port)
+    server = connection.server_info if hasattr(connection, "server_info") else connection.get_server_info()
+    return target(mysql(server), connection._database, address, connection.server_port)
 
 
 TARGETS = Targets(_shared)

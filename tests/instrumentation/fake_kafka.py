@@ -25,7 +25,7 @@ VERSIONS = {
     METADATA: (0, 4),
     OFFSET_COMMIT: (2, 2),
     OFFSET_FETCH: (1, 1),
-    FIND_COORDINATOR: (0, 0),
+    FIND_COORDINATOR: (0, 1),
     API_VERSIONS: (0, 0),
     INIT_PRODUCER_ID: (0, 0),
 }
@@ -226,7 +226,10 @@ class Broker:
         return many(answers)
 
     def _find_coordinator(self, request: Reader) -> bytes:
-        return struct.pack(">hi", 0, 1) + text("127.0.0.1") + struct.pack(">i", self.port)
+        node = struct.pack(">i", 1) + text("127.0.0.1") + struct.pack(">i", self.port)
+        if request.version == 0:
+            return struct.pack(">h", 0) + node
+        return struct.pack(">ihh", 0, 0, -1) + node
 
     def _offset_commit(self, request: Reader) -> bytes:
         group = request.text()

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 from .conftest import Observe, Seen  # noqa: E402
 from .fake_kafka import Broker, broker  # noqa: E402
 
-TOPIC = "orders"
+NOT_IDEMPOTENT = {"enable_idempotence": False} if "enable_idempotence" in kafka.KafkaProducer.DEFAULT_CONFIG else {}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_record_that_is_refused_is_a_failure(observed: Observe, server: Broker
     """The error comes with the future, as without us; the span has it too."""
     server.refused.add(topic)
     with observed("kafka") as seen:
-        producer = new_producer(server, retries=0, enable_idempotence=False)
+        producer = new_producer(server, retries=0, **NOT_IDEMPOTENT)
         future = producer.send(topic, b"hello")
         with pytest.raises(kafka.errors.MessageSizeTooLargeError):
             future.get(5)
@@ -181,12 +181,13 @@ def test_headers_that_kafka_refuses_are_still_refused(observed: Observe, server:
     """Our copy of them must not make right what was wrong."""
     with observed("kafka") as seen:
         producer = new_producer(server)
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, AssertionError)) as tupled:
             producer.send(topic, b"hello", headers=(("mine", b"1"),))
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, AssertionError)) as mistyped:
             producer.send(topic, b"hello", headers=[("mine", 1)])
         producer.close()
-    assert [span.attributes["error.type"] for span in spans(seen, "send")] == ["TypeError"] * 2
+    raised = [type(error.value).__name__ for error in (tupled, mistyped)]
+    assert [span.attributes["error.type"] for span in spans(seen, "send")] == raised
 
 
 def test_a_record_that_is_passed_on_has_one_context(observed: Observe, server: Broker, topic: str) -> None:

@@ -23,7 +23,8 @@ from .conftest import Observe, Seen  # noqa: E402
 
 def new_client(version: int) -> Any:
     """Make a client that isn't connected."""
-    return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=version)
+    style = (mqtt.CallbackAPIVersion.VERSION2,) if hasattr(mqtt, "CallbackAPIVersion") else ()  # since 2.0
+    return mqtt.Client(*style, protocol=version)
 
 
 @contextmanager

@@ -327,8 +327,8 @@ def application_class(live: Live) -> Callable[[Application], Any]:
             return getattr(self._application, name)
 
     def instrumented(application: Any) -> Any:
-        known = type(application) is Instrumented or not callable(application) or not live.on
-        return application if known else Instrumented(application)
+        known = type(application).__qualname__ == Instrumented.__qualname__  # another target's, perhaps
+        return application if known or not callable(application) or not live.on else Instrumented(application)
 
     return instrumented
 

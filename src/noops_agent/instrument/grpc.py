@@ -115,6 +115,22 @@ def text_of(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+MOST_TARGETS = 4096
+
+_targets: dict[int, str] = {}
+"""Id of a channel of gRPC's core -> its target, for versions whose calls don't know it. The core could be asked for it,
+and crashes where the channel is closed; nor does it let itself be referred to weakly, so that ids stay until others
+take their place."""
+
+
+def made(channel: Any, args: Args, kwargs: Kwargs, returned: Any) -> Any:
+    """Remember the target of a channel that has been made."""
+    if len(_targets) >= MOST_TARGETS:
+        _targets.clear()
+    _targets[id(channel._channel)] = args[0] if args else kwargs["target"]
+    return returned
+
+
 def described(method: Any, target: Any, metadata: Any) -> Call | None:
     """Say what a client's call means; its state is the metadata that it is to be made with."""
     facts = method_facts(method, target)
@@ -135,7 +151,7 @@ def refusal(call: Call, error: BaseException) -> Attributes | None:
 
 def invocation(multi: Any, args: Args, kwargs: Kwargs) -> Call | None:
     """Describe a call through a multi-callable: `(request, timeout, metadata, ...)`."""
-    target = getattr(multi, "_target", None)  # older versions can be asked too, and crash where the channel is closed
+    target = getattr(multi, "_target", None) or _targets.get(id(multi._channel))
     if len(args) > 2:
         call = described(multi._method, target, args[2])
         if call is not None:
@@ -194,7 +210,7 @@ class AioInvocation(Invocation):
     @staticmethod
     def describe(instance: Any, args: Args, kwargs: Kwargs) -> Call | None:
         """Describe a call by what its object is made of: `(request, deadline, metadata, ..., channel, method, ...)`."""
-        call = described(args[6], getattr(args[5], "target", None), args[2])
+        call = described(args[6], getattr(args[5], "target", None) or _targets.get(id(args[5])), args[2])
         if call is not None:
             call.args = (*args[:2], call.state, *args[3:])
         return call

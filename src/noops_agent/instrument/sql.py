@@ -337,5 +337,5 @@ def handled(dialect: Dialect) -> tuple[re.Pattern[str], list[Handler | None]]:
     return dialect.tokens, handlers
 
 
-UNKNOWN = read("", GENERIC)
+UNKNOWN = Statement("", Summary())
 """Of what is no text."""

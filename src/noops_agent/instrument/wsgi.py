@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
 from time import perf_counter
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
@@ -71,16 +70,15 @@ KEYS = Keys(environ_key, EnvironGetter())
 
 
 class WSGIExchange(Exchange):
-    """An exchange that is called as `start_response`."""
+    """An exchange whose `start_response` stands in the place of the server's."""
 
     _start: Callable[..., Any]
     _write: Callable[[bytes], object]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Callable[[bytes], object]:
-        """Pass `start_response` on, and take note of the status and headers if the server accepts them."""
-        self._write = self._start(*args, **kwargs)
+    def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], object]:
+        """Pass the call on, and take note of the status and headers if the server accepts them."""
+        self._write = self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
         try:
-            status, headers = args[:2] if not kwargs else (*args, *kwargs.values())[:2]
             self.responded(int(status[:3]), headers, (status, headers))
         except Exception as problem:
             self.server.live.failed("wsgi.start_response", problem)
@@ -245,7 +243,9 @@ class SizedBody(Body):
         return len(self._body)
 
 
-def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
+def begin(
+    server: HTTPServer, environ: Environ, start_response: Callable[..., Any], find_route: FindRoute | None
+) -> WSGIExchange | None:
     """Begin the exchange of a request; None where there is to be none."""
     try:
         get = environ.get
@@ -256,7 +256,7 @@ def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
         if not path.isascii():
             path = path.encode("latin-1", "replace").decode("utf-8", "replace")
         port = get("REMOTE_PORT") or ""
-        exchange = server.open(
+        exchange: Any = server.open(
             get("REQUEST_METHOD", "GET"),
             get("wsgi.url_scheme", "http"),
             path,
@@ -265,55 +265,60 @@ def begin(server: HTTPServer, environ: Environ) -> Exchange | None:
             environ,
             environ,
             (get("REMOTE_ADDR"), int(port) if type(port) is int or port.isdigit() else None),
-            (get("SERVER_NAME"), whole(get("SERVER_PORT", ""))) if "HTTP_HOST" not in environ else None,
+            None if "HTTP_HOST" in environ else (get("SERVER_NAME"), whole(get("SERVER_PORT", ""))),
             environ,
         )
-        if exchange is not None and server.request_headers:
-            server.capture(exchange, environ_headers(environ))
-        return exchange
+        if exchange is not None:
+            environ[KEY] = exchange
+            exchange._home = exchange.scene = environ
+            exchange.find_route = find_route
+            exchange._start = start_response
+            if server.request_headers:
+                server.capture(exchange, environ_headers(environ))
+        return exchange  # type: ignore[no-any-return]
     except Exception as problem:
         server.live.failed("wsgi.begin", problem)
         return None
 
 
-def serve(
+def observing(
     server: HTTPServer,
-    application: Callable[..., Any],
-    environ: Environ,
-    start_response: Callable[..., Any],
+    original: Callable[..., Any],
     find_route: FindRoute | None = None,
     attend: Attend | None = None,
-) -> Any:
-    """Call an application, inside of an exchange.
+) -> Wrapper:
+    """Make the wrapper of a method that is an application.
 
     Args:
-        server: Of the library that calls.
-        application: The application itself.
-        environ: Of the request.
-        start_response: The server's.
+        server: Of the library that is enabled.
+        original: The method.
         find_route: Finds the template of the route in the environ once the response begins.
         attend: Gives what a body of the framework calls at its end.
     """
-    outer = environ.get(KEY)
-    if outer is not None:
-        outer.join(server, find_route, environ)
-        return application(environ, start_response)
-    exchange: Any = begin(server, environ)
-    if exchange is None:
-        return application(environ, start_response)
-    exchange.enter(environ)
-    exchange.find_route = find_route
-    exchange._start = start_response
-    operation = exchange.operation
-    operation.attach()
-    try:
-        body = application(environ, exchange)
-    except BaseException as error:
-        exchange.close(error)
-        raise
-    finally:
-        operation.detach()
-    return exchange.follow(body, environ, attend)
+    live = server.live
+
+    def call(self: Any, environ: Environ, start_response: Callable[..., Any]) -> Any:
+        outer = environ.get(KEY)
+        if outer is not None:
+            told = outer.scene is environ and outer.server.live is live
+            if not told and outer.join(server, find_route, environ):
+                start_response = routing(outer, find_route, start_response)
+            return original(self, environ, start_response)
+        exchange = begin(server, environ, start_response, find_route)
+        if exchange is None:
+            return original(self, environ, start_response)
+        operation = exchange.operation
+        operation.attach()
+        try:
+            body = original(self, environ, exchange.start_response)
+        except BaseException as error:
+            exchange.close(error)
+            raise
+        finally:
+            operation.detach()
+        return exchange.follow(body, environ, attend)
+
+    return call
 
 
 def routing(exchange: Exchange, find_route: FindRoute | None, start_response: Callable[..., Any]) -> Callable[..., Any]:
@@ -331,20 +336,29 @@ def routing(exchange: Exchange, find_route: FindRoute | None, start_response: Ca
 # ---- patches ---------------------------------------------------------------------------------------------
 
 
-class Application:
-    """An application that a server was given, instrumented. It is what it was in every other respect."""
+def application_class(live: Live) -> Callable[[Any], Any]:
+    """Make the class of the applications that servers are given: instrumented, and otherwise what they were."""
 
-    __slots__ = ("__weakref__", "_application", "_server")
+    def passed_on(self: Any, environ: Environ, start_response: Callable[..., Any]) -> Any:
+        return self._application(environ, start_response)
 
-    def __init__(self, server: HTTPServer, application: Callable[..., Any]) -> None:
-        self._server = server
-        self._application = application
+    call = observing(HTTPServer(live, KEYS, WSGIExchange), passed_on)
 
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Any:
-        return serve(self._server, self._application, environ, start_response)
+    class Instrumented:
+        __slots__ = ("__weakref__", "_application")
+        __call__ = call
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._application, name)
+        def __init__(self, application: Callable[..., Any]) -> None:
+            self._application = application
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._application, name)
+
+    def instrumented(application: Any) -> Any:
+        known = type(application).__qualname__ == Instrumented.__qualname__  # another target's, perhaps
+        return application if known or not callable(application) or not live.on else Instrumented(application)
+
+    return instrumented
 
 
 class WSGIMethod(Patch):
@@ -373,19 +387,7 @@ class WSGIMethod(Patch):
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
         server = HTTPServer(live, KEYS, WSGIExchange)
-        find_route, attend = self.find_route, self.attend
-
-        @wraps(original)
-        def call(self: Any, environ: Environ, start_response: Callable[..., Any]) -> Any:
-            outer = environ.get(KEY)
-            if outer is None:
-                return serve(server, MethodType(original, self), environ, start_response, find_route, attend)
-            told = outer.scene is environ and outer.server.live is live
-            if not told and outer.join(server, find_route, environ):
-                start_response = routing(outer, find_route, start_response)
-            return original(self, environ, start_response)
-
-        return call
+        return wraps(original)(observing(server, original, self.find_route, self.attend))
 
 
 class WSGIArgument(Patch):
@@ -405,15 +407,15 @@ class WSGIArgument(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
-        server = HTTPServer(live, KEYS, WSGIExchange)
+        instrumented = application_class(live)
         at, name = self.position + bound, self.name
 
         @wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
             if len(args) > at:
-                args = (*args[:at], instrumented(server, args[at]), *args[at + 1 :])
+                args = (*args[:at], instrumented(args[at]), *args[at + 1 :])
             elif name in kwargs:
-                kwargs[name] = instrumented(server, kwargs[name])
+                kwargs[name] = instrumented(kwargs[name])
             return original(*args, **kwargs)
 
         return call
@@ -438,7 +440,7 @@ class WSGIAttribute(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
-        server = HTTPServer(live, KEYS, WSGIExchange)
+        instrumented = application_class(live)
         attribute, only = self.attribute, self.only
 
         @wraps(original)
@@ -446,14 +448,7 @@ class WSGIAttribute(Patch):
             returned = original(self, *args, **kwargs)
             application = getattr(self, attribute, None)
             if application is not None and (only is None or only(self)):
-                setattr(self, attribute, instrumented(server, application))
+                setattr(self, attribute, instrumented(application))
             return returned
 
         return call
-
-
-def instrumented(server: HTTPServer, application: Any) -> Any:
-    """Instrument an application, once."""
-    if type(application) is Application or not callable(application) or not server.live.on:
-        return application
-    return Application(server, application)
