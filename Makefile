@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 EVERYTHING := test,shop,lint
 
-.PHONY: help build demo test test-native test-python lint types docs bench asan clean
+.PHONY: help build demo test test-native test-python lint test-oldest docs bench asan clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,15 @@ test-native:
 test-python:
 	NOOPS_CORE=python $(BIN)/python -m pytest -q tests/unit tests/contract
 
+test-oldest: $(VENV)-oldest/.made  ## run the contract suite beside the oldest releases of the most used libraries
+	$(VENV)-oldest/bin/python -m pytest -q -p no:cacheprovider tests/instrumentation/test_contract.py \
+		-k "aiohttp or celery or django or fastapi or flask or httpx or psycopg2 or redis or requests or sqlalchemy or starlette or urllib3"
+
+$(VENV)-oldest/.made: tests/versions/oldest.txt $(CORE)
+	@test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install -q --disable-pip-version-check -e . -r tests/versions/oldest.txt
+	@touch $@
+
 lint: build  ## style, import rules, types
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -56,4 +65,4 @@ asan: build  ## run the tests of the native core under AddressSanitizer
 		ASAN_OPTIONS=detect_leaks=0:handle_segv=0 $(BIN)/python -m pytest -q tests/contract tests/fuzz/test_encoder.py tests/native
 
 clean:  ## remove what was built
-	rm -rf build dist $(VENV) .bench src/*.egg-info src/noops_agent/_core/native.c
+	rm -rf build dist $(VENV) $(VENV)-oldest .bench src/*.egg-info src/noops_agent/_core/native.c

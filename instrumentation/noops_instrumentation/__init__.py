@@ -13,7 +13,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "grpc": ("grpc",),
     "gunicorn": ("gunicorn.arbiter",),
     "starlette": ("starlette.applications",),
-    "tornado": ("tornado.httputil",),
+    "tornado": ("tornado.web", "tornado.httpclient"),
     "uvicorn": ("uvicorn.server",),
     "wsgi": ("gunicorn.app.base", "waitress.server", "wsgiref.simple_server", "werkzeug.serving", "cheroot.wsgi"),
     # clients

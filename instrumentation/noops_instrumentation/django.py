@@ -9,13 +9,13 @@ Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from noops_agent.instrument import After, Args, Before, Instrumentation, Kwargs
+from noops_agent.instrument import Args, Before, Instrumentation, Kwargs
 from noops_agent.instrument.asgi import ASGIMethod
-from noops_agent.instrument.http_server import exchange_of
+from noops_agent.instrument.http_server import Exchange, Noted, exchange_of
 from noops_agent.instrument.wsgi import WSGIMethod
 
 
@@ -27,23 +27,19 @@ def _template(root: str, route: str) -> str:
     return f"{root.rstrip('/')}/{plain.removeprefix('/')}"
 
 
-def _attend(body: Any) -> tuple[list[Callable[[], object]], Sequence[Any]] | None:
-    """Find what Django calls at the end of a body that is there already; in others, code of the view runs."""
-    closers = getattr(body, "_resource_closers", None)
-    return None if closers is None or body.streaming else (closers, body._container)
+def _buffered(body: Any) -> Sequence[Any] | None:
+    return None if getattr(body, "streaming", True) else body._container  # type: ignore[no-any-return]
 
 
-def _carrier(request: Any) -> Any:
+def _exchange(request: Any) -> Exchange | None:
     environ = getattr(request, "environ", None)
-    return getattr(request, "scope", None) if environ is None else environ
+    return exchange_of(getattr(request, "scope", None) if environ is None else environ)
 
 
-def _resolved(handler: Any, args: Args, kwargs: Kwargs, match: Any) -> Any:
-    request = args[0]
-    exchange = exchange_of(_carrier(request))
+def _resolved(request: Any, match: Any) -> None:
+    exchange = _exchange(request)
     if exchange is not None:
-        exchange.routed(_template(request.META.get("SCRIPT_NAME", ""), match.route or ""))
-    return match
+        exchange.route = _template(request.META.get("SCRIPT_NAME", ""), match.route or "")
 
 
 def _response_for_exception(_: Any, args: Args, kwargs: Kwargs) -> None:
@@ -55,7 +51,7 @@ def _process_exception(handler: Any, args: Args, kwargs: Kwargs) -> None:
 
 
 def _note(request: Any, error: BaseException) -> None:
-    exchange = exchange_of(_carrier(request))
+    exchange = _exchange(request)
     if exchange is not None:
         exchange.note(error)
 
@@ -65,9 +61,9 @@ INSTRUMENTATION = Instrumentation(
     distribution="django",
     versions=">=3.2",
     hooks=(
-        WSGIMethod("django.core.handlers.wsgi:WSGIHandler.__call__", attend=_attend),
+        WSGIMethod("django.core.handlers.wsgi:WSGIHandler.__call__", buffered=_buffered),
         ASGIMethod("django.core.handlers.asgi:ASGIHandler.__call__"),
-        After("django.core.handlers.base:BaseHandler.resolve_request", _resolved),
+        Noted("django.core.handlers.base:BaseHandler.resolve_request", _resolved),
         Before("django.core.handlers.exception:response_for_exception", _response_for_exception),
         Before("django.core.handlers.base:BaseHandler.process_exception_by_middleware", _process_exception),
     ),

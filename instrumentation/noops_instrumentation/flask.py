@@ -8,7 +8,7 @@ Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flask
@@ -29,13 +29,13 @@ def _route(environ: dict[str, Any]) -> str | None:
     return root + path if root else path
 
 
-def _attend(body: Any) -> tuple[list[Callable[[], object]], Sequence[Any]] | None:
-    """Find what Werkzeug calls at the end of a body that is there already; in others, code of the view runs."""
-    callbacks: Any = body._callbacks if type(body) is ClosingIterator else None
+def _buffered(body: Any) -> Sequence[Any] | None:
+    """Find the response behind Werkzeug's body; None where the view generates it, or wants to know of its end."""
+    callbacks = body._callbacks if type(body) is ClosingIterator else None
     response = getattr(callbacks[-1], "__self__", None) if callbacks else None
-    if callbacks is None or not isinstance(response, Response) or response._on_close or not response.is_sequence:
+    if not isinstance(response, Response) or response._on_close or not response.is_sequence:
         return None
-    return callbacks, response.response  # type: ignore[return-value]  # a sequence, as was asked
+    return response.response  # type: ignore[return-value]  # a sequence, as was asked
 
 
 def _note(app: Any, args: Args, kwargs: Kwargs) -> None:
@@ -50,8 +50,8 @@ INSTRUMENTATION = Instrumentation(
     distribution="flask",
     versions=">=2.0",
     hooks=(
-        WSGIMethod("flask.app:Flask.__call__", _route, attend=_attend),
-        WSGIMethod("flask.app:Flask.wsgi_app", _route, attend=_attend),
+        WSGIMethod("flask.app:Flask.__call__", _route, buffered=_buffered),
+        WSGIMethod("flask.app:Flask.wsgi_app", _route, buffered=_buffered),
         Before("flask.app:Flask.handle_user_exception", _note),
         Before("flask.app:Flask.handle_exception", _note),
     ),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import paho.mqtt.client
 from paho.mqtt.client import MQTTv5
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -23,6 +24,7 @@ from noops_agent.instrument.leaf import Leaf
 SYSTEM = "mqtt"
 _DEFAULT_PORT = 1883
 _NO_CONNECTION = 4
+_ERRORS = {code: name for name, code in vars(paho.mqtt.client).items() if name.startswith("MQTT_ERR_")}
 _USER_PROPERTY = b"\x26"
 
 
@@ -122,7 +124,7 @@ def _taken(call: Call, returned: Any) -> Attributes | None:
     code = returned.rc
     if code == 0 or (code == _NO_CONNECTION and call.state):
         return None
-    return {"error.type": getattr(code, "name", str(code))}
+    return {"error.type": _ERRORS.get(code, str(code))}
 
 
 def _delivered(client: Any, args: Args, kwargs: Kwargs) -> Call | None:

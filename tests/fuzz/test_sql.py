@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from noops_agent.instrument.sql import MOST_READ, described, read
@@ -121,6 +121,7 @@ def shown(text: str, dialect: str) -> str:
     return " ".join((found.text, found.summary, *found.attributes.values()))
 
 
+@settings(deadline=None)
 @given(statements())
 def test_what_a_literal_holds_never_shows(statement: tuple[str, str]) -> None:
     """Values are the user's, however they are written, and whatever stands around them."""
@@ -129,6 +130,7 @@ def test_what_a_literal_holds_never_shows(statement: tuple[str, str]) -> None:
     assert NUMBER not in told
 
 
+@settings(deadline=None)
 @given(statements(), st.data())
 def test_nor_does_it_where_a_text_is_cut(statement: tuple[str, str], data: st.DataObject) -> None:
     """Long texts are cut, and programs send broken ones."""
@@ -149,6 +151,7 @@ alphabet = st.one_of(
 anything = st.lists(alphabet, max_size=40).map("".join)
 
 
+@settings(deadline=None)
 @given(anything, st.sampled_from(DIALECT_NAMES))
 @example("a/**/'x'", "postgresql")
 @example("----", "mysql")
@@ -159,6 +162,7 @@ def test_a_text_that_was_read_reads_the_same(text: str, dialect: str) -> None:
     assert described(once, dialect).text == once
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(DIALECT_NAMES))
 def test_any_bytes_are_read(text: bytes, dialect: str) -> None:
     """Drivers take bytes, and not all are UTF-8."""

@@ -121,7 +121,9 @@ async def script() -> list[Any]:
             await run.ado(target.execute_fetchall("SELECT count(*) FROM pets"))
         run.keep([line async for line in connection.iterdump()])
     await run.ado(connection.execute("SELECT 1"))
-    await run.ado(aiosqlite.connect("/nowhere/at/all.db"))
+    nowhere = aiosqlite.connect("/nowhere/at/all.db")
+    await run.ado(nowhere)
+    await asyncio.to_thread(getattr(nowhere, "_thread", nowhere).join)  # which uses the event loop to the last
     return run.steps
 
 

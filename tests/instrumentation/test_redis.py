@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import socket
 import subprocess
@@ -295,17 +296,21 @@ def test_what_redis_py_measures_itself_is_measured_once(
 ) -> None:
     """redis-py 8 records the same histogram when asked to; a command still makes one point."""
     observability = pytest.importorskip("redis.observability")
-    with observed("redis") as seen:
-        provider: MeterProvider = seen.meter_provider
-        monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: provider)
-        try:
+    # A pool that is collected while redis-py makes its instruments would wait for a lock that is held beneath it.
+    gc.collect()
+    gc.disable()
+    try:
+        with observed("redis") as seen:
+            provider: MeterProvider = seen.meter_provider
+            monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: provider)
             otel = observability.get_observability_instance()
             otel.init(observability.OTelConfig(metric_groups=list(observability.MetricGroup)))
             client.ping()
             points = seen.metrics()["db.client.operation.duration"]
-        finally:
-            observability.reset_observability_instance()
-            monkeypatch.setattr("redis.observability.recorder._metrics_collector", None)
+    finally:
+        observability.reset_observability_instance()
+        monkeypatch.setattr("redis.observability.recorder._metrics_collector", None)
+        gc.enable()
     assert len(seen.spans) == 1
     assert [point.count for point in points] == [1]
 

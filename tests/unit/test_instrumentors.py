@@ -134,6 +134,31 @@ def test_the_library_of_an_instrumentor_is_found_in_its_metadata(packages: Packa
     assert (found.name, found.target()) == (name, expected)
 
 
+OWN = """
+from noops_agent.instrument import Before, Instrumentation
+sell = Before("shoplib:sell", lambda instance, args, kwargs: (("dear",), kwargs))
+INSTRUMENTATION = Instrumentation("shoplib", distribution="shoplib", hooks=(sell,))
+"""
+
+
+def test_a_package_adds_an_instrumentation_of_its_own(packages: Packages, tmp_path: Path) -> None:
+    """By an entry point of our group, named by the module whose import brings it in."""
+    packages.add_library("shoplib", "def sell(price): return price")
+    (tmp_path / "shoplib_telemetry.py").write_text(OWN)
+    info = tmp_path / "shoplib-3.1.dist-info"
+    info.mkdir()
+    entry = "[noops_agent.instrumentation]\nshoplib = shoplib_telemetry:INSTRUMENTATION\n"
+    info.joinpath("entry_points.txt").write_text(entry)
+    activate()
+    assert "shoplib_telemetry" not in sys.modules
+    shoplib = importlib.import_module("shoplib")
+    assert shoplib.sell("cheap") == "dear"
+    (report,) = registry.reports()
+    assert (report.library, report.version, report.state) == ("shoplib", "3.1", registry.PATCHED)
+    activated.pop()()
+    assert shoplib.sell("cheap") == "cheap"
+
+
 def test_what_is_installed_here_is_found_as_importlib_finds_it() -> None:
     """The metadata files are read right: `importlib.metadata` reads the same."""
     from importlib.metadata import entry_points

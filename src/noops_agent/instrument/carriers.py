@@ -59,8 +59,11 @@ def extract(carrier: Any, getter: Getter[Any] | None = None) -> Context:
         getter: How to read it; None: as a mapping.
     """
     propagator = textmap()
-    if getter is None and type(carrier) is dict and type(propagator) is Composite and propagator.standard:
+    plain = getter is None or getattr(getter, "plain", False)
+    if plain and type(carrier) is dict and type(propagator) is Composite and propagator.standard:
         header = carrier.get("traceparent")
+        if type(header) is bytes:
+            header = header.decode("latin-1")
         if "tracestate" not in carrier and "baggage" not in carrier:
             # the usual case again; what is no good header is counted where it is read in full
             if header is None:

@@ -260,21 +260,21 @@ class Serve(Patch):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
-        interceptor: Any = AioInterceptor(live) if self.asynchronous else Interceptor(live)
+        kind: Any = AioInterceptor if self.asynchronous else Interceptor
 
         @functools.wraps(original)
         def serve(*args: Any, **kwargs: Any) -> Any:
             if live.on:
                 if len(args) > 2:
-                    args = (*args[:2], (interceptor, *(args[2] or ())), *args[3:])
+                    args = (*args[:2], (kind(live), *(args[2] or ())), *args[3:])
                 else:
-                    kwargs["interceptors"] = (interceptor, *(kwargs.get("interceptors") or ()))
+                    kwargs["interceptors"] = (kind(live), *(kwargs.get("interceptors") or ()))
             return original(*args, **kwargs)
 
         return serve
 
 
-MOST_HANDLERS = 4096
+MOST_HANDLERS = 1024
 """Handlers that are remembered with what observes them; an interceptor of the user's may make one for each call."""
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .headers import REQUEST, RESPONSE, captured
@@ -38,6 +38,7 @@ DURATION = Duration(
 )
 
 KNOWN_METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
+"""Those of RFC 9110, PATCH and QUERY; `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` replaces them."""
 
 VERSIONS: Mapping[Any, str] = {
     10: "1.0",
@@ -72,28 +73,25 @@ def described(options: Options, method: str, url: str, headers: Any = None, rese
         return None
     start = url.find("/", 8)  # beyond the scheme: the shortest is "http://"
     base = url if start < 0 else url[:start]
-    if len(base) <= CACHED_LENGTH:
-        name, known = _target(method, base)
-    else:
-        name, known = _target.__wrapped__(method, base)
+    chosen = _chosen(options)
+    target = _target if len(base) <= CACHED_LENGTH else _target.__wrapped__
+    name, known = target(method, base, chosen.known_methods)
     attributes = known.copy()
     attributes["url.full"] = redacted_url(url)
     if resends:
         attributes["http.request.resend_count"] = resends
-    if headers is not None:
-        wanted = _captures(options)[0]
-        if wanted:
-            attributes.update(captured(REQUEST, wanted, headers, _captures(options)[2]))
+    if chosen.request_headers and headers is not None:
+        attributes.update(captured(REQUEST, chosen.request_headers, headers, chosen.redacted))
     return Call(name, attributes)
 
 
 @lru_cache(maxsize=512)
-def _target(method: str, base: str) -> tuple[str, dict[str, Any]]:
+def _target(method: str, base: str, known: frozenset[str]) -> tuple[str, dict[str, Any]]:
     """Give the name, and the attributes, that all requests of a method to one place have in common."""
     scheme, host, port, _, _ = split(base)
     name = method
     attributes: dict[str, Any] = {"http.request.method": method}
-    if method not in KNOWN_METHODS:
+    if method not in known:
         name = "HTTP"
         attributes = {"http.request.method": "_OTHER", "http.request.method_original": method}
     attributes["server.address"] = host
@@ -103,13 +101,22 @@ def _target(method: str, base: str) -> tuple[str, dict[str, Any]]:
     return name, attributes
 
 
+class _Choice(NamedTuple):
+    """What the options of a library say of its requests."""
+
+    request_headers: tuple[str, ...]
+    response_headers: tuple[str, ...]
+    redacted: tuple[str, ...]
+    known_methods: frozenset[str]
+
+
 @lru_cache(maxsize=64)
-def _captures(options: Options) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Give the headers to record of requests, of responses, and those to redact."""
-    return (
+def _chosen(options: Options) -> _Choice:
+    return _Choice(
         options.headers("client", "request"),
         options.headers("client", "response"),
         tuple(options.get("redact_headers", ())),
+        frozenset(options.get("known_methods") or KNOWN_METHODS),
     )
 
 
@@ -134,10 +141,9 @@ def responded(options: Options, status: Any, version: Any = None, headers: Any =
         headers: Of the response: a mapping, or pairs.
     """
     known = _response(status, version)
-    if headers is not None:
-        wanted = _captures(options)[1]
-        if wanted:
-            return {**known, **captured(RESPONSE, wanted, headers, _captures(options)[2])}
+    chosen = _chosen(options)
+    if chosen.response_headers and headers is not None:
+        return {**known, **captured(RESPONSE, chosen.response_headers, headers, chosen.redacted)}
     return known
 
 

@@ -376,6 +376,9 @@ def each(carriers: Iterable[MutableMapping[str, Any]]) -> Callable[[str, str], N
 class _Headers(Getter[Carrier]):
     """Reads headers of messages: a broker hands on whatever another program has written."""
 
+    plain = True
+    """A mapping is read as it is, but for bytes."""
+
     def get(self, carrier: Carrier, key: str) -> list[str] | None:
         """Give the texts of a header."""
         value = carrier.get(key)

@@ -4,7 +4,7 @@ Both a server and the frameworks inside are instrumented, and still a request ha
 puts its exchange into the environ, those inside find it there and take part in it.
 
 The span ends with the body: at `close`, at the last chunk of a body that has no `close`, or at once where the whole
-body is a list that is there already. It is current while the application's code runs, that of the body included.
+body is there already, in a list or in the response of a framework that we know. It is current while the application's code runs, that of the body included.
 
 Source: PEP 3333; OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP server".
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
 
 Environ = dict[str, Any]
 FindRoute = Callable[[Environ], "str | None"]
-Attend = Callable[[Any], "tuple[list[Callable[[], object]], Sequence[Any]] | None"]
-"""(body) -> the list of what is called when the body is closed, and the body's chunks; None where code of the
-application runs in the body, or may."""
+Buffered = Callable[[Any], "Sequence[Any] | None"]
+"""(body) -> its chunks, where they are all there; None where code of the application runs in it, or may."""
 
 VERSIONS = {"HTTP/1.1": "1.1", "HTTP/1.0": "1.0", "HTTP/2": "2", "HTTP/2.0": "2", "HTTP/3": "3", "HTTP/3.0": "3"}
 """Value of `SERVER_PROTOCOL` -> `network.protocol.version`."""
@@ -78,8 +76,15 @@ class WSGIExchange(Exchange):
     def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], object]:
         """Pass the call on, and take note of the status and headers if the server accepts them."""
         self._write = self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
-        try:
-            self.responded(int(status[:3]), headers, (status, headers))
+        try:  # `responded`, in place
+            self.status = int(status[:3])
+            self._headers = headers
+            if self.find_route is not None:
+                route = self.find_route(self.scene)
+                if route:
+                    self.route = route
+            if self.server.hooked or self._guests:
+                self._response = (status, headers)
         except Exception as problem:
             self.server.live.failed("wsgi.start_response", problem)
         return self.write
@@ -90,30 +95,31 @@ class WSGIExchange(Exchange):
         self._add((data,))
         return written
 
-    def follow(self, body: Any, environ: Environ, attend: Attend | None) -> Any:
+    def follow(self, body: Any, environ: Environ, buffered: Buffered | None) -> Any:
         """Give what the server gets for the body that the application returned."""
         kind = type(body)
         if kind is list or kind is tuple:
             self._add(body)
             self.close()
             return body
-        if attend is not None:
-            try:
-                attended = attend(body)
-                if attended is not None:
-                    closing, chunks = attended
-                    closing.append(End(self))
-                    self._first_byte = perf_counter()
-                    if chunks and type(chunks[0]) is bytes:
-                        self.sent += len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
-                    return body
-            except Exception as problem:
-                self.server.live.failed("wsgi.attend", problem)
+        if buffered is not None:
+            chunks = self._buffered(body, buffered)
+            if chunks is not None:
+                self._add(chunks)
+                self.close()
+                return body
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             self.begun()
             return self._follow_file(body)
         return SizedBody(self, body) if hasattr(kind, "__len__") else Body(self, body)
+
+    def _buffered(self, body: Any, buffered: Buffered) -> Sequence[Any] | None:
+        try:
+            return buffered(body)
+        except Exception as problem:
+            self.server.live.failed("wsgi.buffered", problem)
+            return None
 
     def _add(self, chunks: Any) -> None:
         try:
@@ -139,22 +145,6 @@ class WSGIExchange(Exchange):
         except (AttributeError, TypeError):
             self.close()
         return body
-
-
-class End:
-    """Ends an exchange when it is called, or let go."""
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: WSGIExchange) -> None:
-        self._exchange = exchange
-
-    def __call__(self) -> None:
-        self._exchange.close()
-
-    def __del__(self) -> None:
-        if not self._exchange.operation.closed:
-            self._exchange.close()
 
 
 class Body:
@@ -285,7 +275,7 @@ def observing(
     server: HTTPServer,
     original: Callable[..., Any],
     find_route: FindRoute | None = None,
-    attend: Attend | None = None,
+    buffered: Buffered | None = None,
 ) -> Wrapper:
     """Make the wrapper of a method that is an application.
 
@@ -293,7 +283,7 @@ def observing(
         server: Of the library that is enabled.
         original: The method.
         find_route: Finds the template of the route in the environ once the response begins.
-        attend: Gives what a body of the framework calls at its end.
+        buffered: Gives the chunks of a body of the framework that is there already.
     """
     live = server.live
 
@@ -316,7 +306,7 @@ def observing(
             raise
         finally:
             operation.detach()
-        return exchange.follow(body, environ, attend)
+        return exchange.follow(body, environ, buffered)
 
     return call
 
@@ -369,25 +359,24 @@ class WSGIMethod(Patch):
         target: str,
         find_route: FindRoute | None = None,
         *,
-        attend: Attend | None = None,
+        buffered: Buffered | None = None,
         optional: bool = False,
     ) -> None:
         """
         Args:
             target: The method that is the application.
             find_route: Finds the template of the route in the environ once the response begins.
-            attend: Gives what a body of the framework calls at its end: to add to that costs less than to stand in
-                for the body.
+            buffered: Gives the chunks of a body of the framework that is there already: nobody need wait for its end.
             optional: The target is missing in some supported versions.
         """
         super().__init__(target, optional=optional)
         self.find_route = find_route
-        self.attend = attend
+        self.buffered = buffered
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
         server = HTTPServer(live, KEYS, WSGIExchange)
-        return wraps(original)(observing(server, original, self.find_route, self.attend))
+        return wraps(original)(observing(server, original, self.find_route, self.buffered))
 
 
 class WSGIArgument(Patch):
