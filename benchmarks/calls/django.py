@@ -1,10 +1,11 @@
-"""One request through Django below WSGI, in-process: the smallest view, no middleware but our neighbours'."""
+"""One request through Django below WSGI, in-process: the smallest view, no middleware but that of a peer."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
+
+from django.conf import settings
 
 CONTRIB = "opentelemetry.instrumentation.django:DjangoInstrumentor"
 CONTRIB_PACKAGE = "opentelemetry-instrumentation-django"
@@ -13,11 +14,14 @@ REQUIRES = ("django",)
 
 urlpatterns: list[Any] = []
 
+if not settings.configured:  # contrib's instrumentation adds itself to the settings, so they must be there before it
+    settings.configure(ALLOWED_HOSTS=["*"], MIDDLEWARE=[], ROOT_URLCONF=__name__, SECRET_KEY="benchmark")
+
 
 def prepare() -> Callable[[], object]:
     """Give the request."""
     import django
-    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
     from django.http import HttpResponse
     from django.urls import path
 
@@ -27,9 +31,5 @@ def prepare() -> Callable[[], object]:
         return HttpResponse("user")
 
     urlpatterns[:] = [path("user/<int:number>", user)]
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=sys.modules[__name__].__name__, SECRET_KEY="benchmark")
-        django.setup()
-    from django.core.wsgi import get_wsgi_application
-
+    django.setup()
     return request(get_wsgi_application())

@@ -5,7 +5,7 @@ from __future__ import annotations
 LIBRARIES: dict[str, tuple[str, ...]] = {
     # servers
     "aiohttp_server": ("aiohttp.web",),
-    "asgi": ("uvicorn.config", "hypercorn.app_wrappers", "granian.server", "daphne.server"),
+    "asgi": ("uvicorn.config", "hypercorn.app_wrappers", "granian.server", "daphne.server", "gunicorn.workers.gasgi"),
     "django": ("django.core.handlers.base",),
     "fastapi": ("fastapi.applications",),
     "flask": ("flask.app",),
@@ -15,7 +15,18 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "starlette": ("starlette.applications",),
     "tornado": ("tornado.web", "tornado.httpclient"),
     "uvicorn": ("uvicorn.server",),
-    "wsgi": ("gunicorn.app.base", "waitress.server", "wsgiref.simple_server", "werkzeug.serving", "cheroot.wsgi"),
+    "wsgi": (
+        "gunicorn.app.base",
+        "waitress.server",
+        "wsgiref.handlers",
+        "werkzeug.serving",
+        "cheroot.wsgi",
+        "gevent.pywsgi",
+        "eventlet.wsgi",
+        "tornado.wsgi",
+        "hypercorn.app_wrappers",
+        "granian.server",
+    ),
     # clients
     "aiohttp_client": ("aiohttp.client",),
     "anthropic": ("anthropic",),

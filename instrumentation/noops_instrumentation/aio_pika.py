@@ -23,7 +23,8 @@ _DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 
 def _server(channel: Any) -> tuple[str, int | None]:
     """Give host and port of a channel's broker."""
-    url = getattr(getattr(channel, "_connection", None), "url", None)
+    connection = getattr(channel, "_connection", None) or getattr(channel, "connection", None)
+    url = getattr(connection, "url", None)
     if url is None:
         return "", None
     return url.host or "", None if url.port == _DEFAULT_PORTS.get(url.scheme) else url.port

@@ -58,24 +58,37 @@ def _group(client: Any) -> str:
 
 
 _PRODUCE = ("topic", "value", "key", "partition", "callback", "on_delivery", "timestamp", "headers")
+_COMMON = 4
+"""Number of the arguments that both begin with: topic, value and key in either order, and partition."""
 _HEADERS = (list, dict, type(None))
 _SERIALIZING = ("topic", "key", "value", "partition", "on_delivery", "timestamp", "headers")
 
 
 def _described(client: Any, names: tuple[str, ...], args: Args, kwargs: Kwargs) -> Call | None:
     """Describe a call of `produce` whose positional arguments have these names."""
-    named = {**dict(zip(names, args, strict=False)), **kwargs}
-    topic, given = named.get("topic"), named.get("headers")
-    if len(named) != len(args) + len(kwargs) or not isinstance(topic, str) or not isinstance(given, _HEADERS):
-        return None  # too many arguments, one of them twice, or one of another type: the client will say so
+    count = len(args)
+    if count > _COMMON:  # what is to be replaced must have a name
+        named = dict(zip(names, args, strict=False))
+        if len(named) < count or not named.keys().isdisjoint(kwargs):
+            return None  # too many arguments, or one of them twice: the client will say so
+        kwargs.update(named)
+        count, args = 0, ()
+    topic = args[0] if count else kwargs.get("topic")
+    given = kwargs.get("headers")
+    if not isinstance(topic, str) or not isinstance(given, _HEADERS):
+        return None
+    second = args[1] if count > 1 else kwargs.get(names[1])
+    third = args[2] if count > 2 else kwargs.get(names[2])
+    partition = args[3] if count > 3 else kwargs.get("partition")
+    key, value = (third, second) if names is _PRODUCE else (second, third)
     headers = Pairs(given.items() if isinstance(given, dict) else given, encoded=True)
-    call = kafka.sent(topic, named.get("key"), named.get("value"), named.get("partition"), headers, _servers(client))
-    named["headers"] = headers.pairs
-    for name in ("callback", "on_delivery"):
-        if callable(named.get(name)):
-            call.state = named[name] = Report(named[name])
-            break
-    call.args, call.kwargs = (), named
+    call = kafka.sent(topic, key, value, partition, headers, _servers(client))
+    kwargs["headers"] = headers.pairs
+    call.args = args
+    name = "callback" if kwargs.get("callback") is not None else "on_delivery"
+    callback = kwargs.get(name)
+    if callable(callback):
+        call.state = kwargs[name] = Report(callback)
     return call
 
 

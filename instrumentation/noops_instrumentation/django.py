@@ -28,7 +28,7 @@ def _template(root: str, route: str) -> str:
 
 
 def _buffered(body: Any) -> Sequence[Any] | None:
-    return None if getattr(body, "streaming", True) else body._container  # type: ignore[no-any-return]
+    return None if getattr(body, "streaming", True) else body._container
 
 
 def _exchange(request: Any) -> Exchange | None:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from elastic_transport import OpenTelemetrySpan
+import elastic_transport
 
 from noops_agent.instrument import CLIENT, After, Args, Attributes, Call, Hook, Instrumentation, Kwargs, Quiet, search
 from noops_agent.instrument.db import OPERATION_DURATION
@@ -49,7 +49,10 @@ def _request(client: Any, args: Args, kwargs: Kwargs) -> Call:
     method, path = args
     first = client.transport.node_pool._seed_nodes[0]  # one that the user named
     base = _base(first.scheme, first.host, first.port, first.path_prefix)
-    name = kwargs.get("endpoint_id") or method  # without an id before 8.12, and where the user wrote the request
+    name, parts = kwargs.get("endpoint_id"), kwargs.get("path_parts")
+    if name is None:  # before 8.12, and where the user wrote the request
+        name, index, document = search.read(method, path)
+        parts = {"index": index} if document is None else {"index": index, "id": document}
     params = kwargs.get("params")
     attributes = {
         "db.operation.name": name,
@@ -57,14 +60,13 @@ def _request(client: Any, args: Args, kwargs: Kwargs) -> Call:
         "url.full": base + path + search.query(params) if params else base + path,
         **search.place("elasticsearch", first.host, first.port),
     }
-    parts = kwargs.get("path_parts")
-    if parts:
-        for part, value in parts.items():
+    for part, value in parts.items() if parts else ():
+        if value is not None:
             attributes[search.parameter(part)] = unquote(value) if "%" in value else value
-        index = attributes.get("db.operation.parameter.index")
-        if index:
-            attributes["db.collection.name"] = index
-            name = f"{name} {index}"
+    index = attributes.get("db.operation.parameter.index")
+    if index:
+        attributes["db.collection.name"] = index
+        name = f"{name} {index}"
     if name.startswith(("bulk", "msearch")):
         size = _size(attributes["db.operation.name"], kwargs.get("body"))
         if size is not None and size != 1:
@@ -99,7 +101,7 @@ def _failure(call: Call, error: BaseException) -> Attributes | None:
 
 def _untraced(instance: Any, args: Args, kwargs: Kwargs, returned: Any) -> AbstractContextManager[Any]:
     """Give the library a span of nothing in place of its own, which has not begun yet."""
-    return nullcontext(OpenTelemetrySpan(None))
+    return nullcontext(elastic_transport.OpenTelemetrySpan(None))
 
 
 def _hook(target: str) -> Hook:

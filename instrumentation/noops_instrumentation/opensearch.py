@@ -11,74 +11,12 @@ response, else the exception's class.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
 from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrumentation, Kwargs, Quiet, search
 from noops_agent.instrument.db import OPERATION_DURATION
 
 _UNSENT = frozenset(("request_timeout", "ignore"))  # settings of the client, given like parameters
-
-# What the segment behind the index says, by method where that matters.
-_VERBS: dict[str, str | dict[str, str]] = {
-    "_doc": {"PUT": "index", "POST": "index", "GET": "get", "DELETE": "delete", "HEAD": "exists"},
-    "_source": {"GET": "get_source", "HEAD": "exists_source"},
-    "_mapping": {"PUT": "indices.put_mapping", "POST": "indices.put_mapping", "GET": "indices.get_mapping"},
-    "_settings": {"PUT": "indices.put_settings", "GET": "indices.get_settings"},
-    "_alias": {
-        "PUT": "indices.put_alias",
-        "GET": "indices.get_alias",
-        "DELETE": "indices.delete_alias",
-        "HEAD": "indices.exists_alias",
-    },
-    "_aliases": "indices.update_aliases",
-    "_analyze": "indices.analyze",
-    "_close": "indices.close",
-    "_flush": "indices.flush",
-    "_forcemerge": "indices.forcemerge",
-    "_open": "indices.open",
-    "_refresh": "indices.refresh",
-    "_stats": "indices.stats",
-}
-_INDEX: dict[str, str] = {
-    "PUT": "indices.create",
-    "DELETE": "indices.delete",
-    "GET": "indices.get",
-    "HEAD": "indices.exists",
-}
-_FIXED_NEXT = frozenset(("_cat", "_cluster", "_nodes"))  # what follows these is part of the call's name
-_OF_DOCUMENTS = frozenset(("_create", "_doc", "_explain", "_source", "_termvectors", "_update"))
-
-Read = tuple[str, "str | None", "str | None"]
-"""Name of the call, index and document."""
-
-
-@lru_cache(maxsize=1024)
-def _read(method: str, path: str) -> Read:
-    """Read a call of the API from its request."""
-    parts = [part for part in path.partition("?")[0].split("/") if part]
-    if not parts:
-        return ("ping" if method == "HEAD" else "info"), None, None
-    index = None if parts[0].startswith("_") else unquote(parts[0])
-    rest = parts if index is None else parts[1:]
-    if not rest:
-        return _INDEX.get(method, method), index, None
-    document = unquote(rest[1]) if len(rest) > 1 and rest[0] in _OF_DOCUMENTS else None
-    return _named(method, rest), index, document
-
-
-def _named(method: str, parts: list[str]) -> str:
-    known = _VERBS.get(parts[0])
-    if known is not None:
-        return known if isinstance(known, str) else known.get(method, parts[0][1:])
-    if parts[0] == "_search" and len(parts) > 1:
-        second = parts[1].lstrip("_")
-        name = "search_template" if second == "template" else second
-        return f"clear_{name}" if method == "DELETE" else name
-    if parts[0] in _FIXED_NEXT and len(parts) > 1:
-        return f"{parts[0][1:]}.{parts[1].lstrip('_')}"
-    return ".".join([part[1:] for part in parts if part.startswith("_")]) or method
 
 
 def _given(position: int, name: str, args: Args, kwargs: Kwargs) -> Any:
@@ -89,7 +27,7 @@ def _request(transport: Any, args: Args, kwargs: Kwargs) -> Call:
     """Describe the transport's `perform_request(method, url, params, body, timeout, ignore, headers)`."""
     method, path = _given(0, "method", args, kwargs), _given(1, "url", args, kwargs)
     first = transport.seed_connections[0]
-    operation, index, document = _read(method, path)
+    operation, index, document = search.read(method, path)
     params = _given(2, "params", args, kwargs)
     attributes = {
         "db.operation.name": operation,

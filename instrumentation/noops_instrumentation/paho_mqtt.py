@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import paho.mqtt.client
-from paho.mqtt.client import MQTTv5
+from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -24,7 +23,7 @@ from noops_agent.instrument.leaf import Leaf
 SYSTEM = "mqtt"
 _DEFAULT_PORT = 1883
 _NO_CONNECTION = 4
-_ERRORS = {code: name for name, code in vars(paho.mqtt.client).items() if name.startswith("MQTT_ERR_")}
+_ERRORS = {code: name for name, code in vars(mqtt).items() if name.startswith("MQTT_ERR_")}
 _USER_PROPERTY = b"\x26"
 
 
@@ -98,7 +97,7 @@ def _publish(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
         return None  # the client will say so
     payload = args[1] if len(args) > 1 else kwargs.get("payload")
     carrier = None
-    if client._protocol == MQTTv5:
+    if client._protocol == mqtt.MQTTv5:
         carrier = Extended(args[4] if len(args) > 4 else kwargs.get("properties"))
         if len(args) > 4:
             args = (*args[:4], carrier)

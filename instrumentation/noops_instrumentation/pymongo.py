@@ -7,7 +7,7 @@ driver makes for itself (handshakes, authentication, monitoring, ends of session
 has none. `db.query.text` is the shape of filters, updates and pipelines: names and operators, every value a `?`.
 `error.type` is the server's error code where there is one, else the exception's class.
 
-Since pymongo 4.16 all commands go through one function, which is patched; before, through event listeners.
+Where all of pymongo's commands go through one function, that is patched; in older versions its events are listened to.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _hook(target: str) -> Hook:
     )
 
 
-# ---- pymongo before 4.16 ---------------------------------------------------------------------------------
+# ---- older versions --------------------------------------------------------------------------------------
 
 
 class _Listener(monitoring.CommandListener):
@@ -215,13 +215,29 @@ class _Listener(monitoring.CommandListener):
             operation.close(None, _coded(failure.get("code")) or {"error.type": failure.get("errtype") or "_OTHER"})
 
 
+_LISTENERS = "_EventListeners__command_listeners"
+_ENABLED = "_EventListeners__enabled_for_commands"
+
+
 def _listen(live: Any) -> Callable[[], object]:
-    """Register the listener where pymongo has no single place to patch; clients made from now on have it."""
+    """Have all clients, made or to be made, listen too, where pymongo has no single place to patch."""
     if find_spec("pymongo.synchronous.command_runner") is not None:
         return int
+    owner: Any = monitoring._EventListeners
     listener = _Listener(live)
-    monitoring.register(listener)
-    return lambda: monitoring._LISTENERS.command_listeners.remove(listener)
+    setattr(owner, _LISTENERS, _seen_as(_LISTENERS, lambda own: [*own, listener]))
+    setattr(owner, _ENABLED, _seen_as(_ENABLED, lambda own: True))
+
+    def stop() -> None:
+        delattr(owner, _LISTENERS)
+        delattr(owner, _ENABLED)
+
+    return stop
+
+
+def _seen_as(name: str, view: Callable[[Any], Any]) -> property:
+    """Make a property that shows an attribute of the instances otherwise than it is, and leaves it as it is."""
+    return property(lambda self: view(vars(self)[name]), lambda self, value: vars(self).__setitem__(name, value))
 
 
 INSTRUMENTATION = Instrumentation(

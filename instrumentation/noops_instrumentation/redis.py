@@ -116,7 +116,7 @@ def _command(client: Any, args: Args, kwargs: Kwargs) -> Call:
 
 def _cluster_node(cluster: Any) -> tuple[Any, Any]:
     """Give host and port of the first node that the user named; a cluster has no name of its own."""
-    nodes = cluster.startup_nodes
+    nodes = cluster.startup_nodes if hasattr(cluster, "startup_nodes") else cluster.nodes_manager.startup_nodes
     for node in nodes.values() if isinstance(nodes, dict) else nodes:
         return node.host, node.port
     return None, None

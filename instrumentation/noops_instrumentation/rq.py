@@ -98,15 +98,17 @@ def _enqueue_call(queue: Any, args: Args, kwargs: Kwargs) -> Call:
     return _send(queue, _named(args[0] if args else kwargs["func"]), headers)
 
 
-def _enqueue_job(queue: Any, args: Args, kwargs: Kwargs) -> Call:
+def _enqueue_job(queue: Any, args: Args, kwargs: Kwargs) -> Call | None:
     return _send_job(queue, args[0] if args else kwargs["job"], "send")
 
 
-def _schedule_job(queue: Any, args: Args, kwargs: Kwargs) -> Call:
+def _schedule_job(queue: Any, args: Args, kwargs: Kwargs) -> Call | None:
     return _send_job(queue, args[0] if args else kwargs["job"], "schedule")
 
 
-def _send_job(queue: Any, job: Any, operation: str) -> Call:
+def _send_job(queue: Any, job: Any, operation: str) -> Call | None:
+    if _HEADERS in job.meta:
+        return None  # a worker or scheduler puts it where it was on its way to
     headers: dict[str, str] = {}
     job.meta[_HEADERS] = headers
     call = _send(queue, _function_of(job), headers, operation)
@@ -133,7 +135,7 @@ def _sent(call: Call, job: Any) -> Attributes | None:
 # ---- running ---------------------------------------------------------------------------------------------
 
 
-def _perform(job: Any, args: Args, kwargs: Kwargs) -> Call:
+def _execute(job: Any, args: Args, kwargs: Kwargs) -> Call:
     address, port = _server(job.connection)
     function = _function_of(job)
     call = messaging.process(
@@ -171,7 +173,7 @@ _BOOKS = (
 INSTRUMENTATION = Instrumentation(
     library="rq",
     distribution="rq",
-    versions=">=1.8",
+    versions=">=1.10",
     options=("links",),
     hooks=(
         *(Muted(target, "db", optional=True) for target in _BOOKS),
@@ -189,6 +191,6 @@ INSTRUMENTATION = Instrumentation(
             for name, describe in _SENDERS.items()
         ),
         Hook("rq.queue:Queue.enqueue_many", PRODUCER, _enqueue_many, duration=_SENDING, layer=messaging.LAYER),
-        Hook("rq.job:Job.perform", CONSUMER, _perform, duration=_PROCESSING),
+        Hook("rq.job:Job._execute", CONSUMER, _execute, duration=_PROCESSING),
     ),
 )

@@ -7,31 +7,45 @@ Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
-from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrumentation, Kwargs, http_client
+from urllib3._version import __version__
+
+from noops_agent.instrument import CLIENT, Args, Attributes, Before, Call, Hook, Instrumentation, Kwargs, http_client
+
+_OLD = __version__.startswith("1.")
+_retries: ContextVar[Any] = ContextVar("noops_urllib3_retries", default=None)
 
 
 def _make_request(pool: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    _, method, target, *_ = args
+    if len(args) < 3:
+        return None
+    _, method, target = args[:3]
     headers = kwargs.get("headers")
-    retries = kwargs.get("retries")
+    retries = _retries.get() if _OLD else kwargs.get("retries")
     call = http_client.described(
         INSTRUMENTATION.options,
         method,
         _url(pool, target),
         headers,
-        len(retries.history) if retries else 0,
+        len(retries.history) if hasattr(retries, "history") else 0,
     )
     if call is not None:
-        own = http_client.attempted(dict, headers or {})
         if headers is not None and hasattr(headers, "add"):
-            call.inject = own = headers.copy()  # urllib3's own kind, which may hold a name several times
-        elif own is not None:
-            call.inject = http_client.Writer(own)
-        if own is not None:
-            kwargs["headers"] = own
+            # urllib3's own kind, which may hold a name several times
+            call.inject = kwargs["headers"] = headers.copy()
+        else:
+            own = http_client.attempted(dict, headers or {})
+            if own is not None:
+                call.inject = http_client.Writer(own)
+                kwargs["headers"] = own
     return call
+
+
+def _urlopen(pool: Any, args: Args, kwargs: Kwargs) -> None:
+    """Remember for the attempt what urllib3 before 2 doesn't tell it: what it is a retry of."""
+    _retries.set(args[4] if len(args) > 4 else kwargs.get("retries"))
 
 
 def _url(pool: Any, target: str) -> str:
@@ -59,5 +73,6 @@ INSTRUMENTATION = Instrumentation(
             duration=http_client.DURATION,
             layer=http_client.LAYER,
         ),
+        *([Before("urllib3.connectionpool:HTTPConnectionPool.urlopen", _urlopen)] if _OLD else []),
     ),
 )

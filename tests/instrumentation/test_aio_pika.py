@@ -222,9 +222,10 @@ def test_an_unroutable_message_is_an_error(observed: Any) -> None:
     """The channel was told to raise over messages that come back."""
 
     async def body(channel: Any, queue: Any) -> None:
-        strict = await channel._connection.channel(on_return_raises=True)
-        with pytest.raises(aio_pika.exceptions.DeliveryError):
-            await strict.default_exchange.publish(aio_pika.Message(b""), routing_key="no-such-queue-of-noops")
+        async with await aio_pika.connect(URL) as connection:
+            strict = await connection.channel(on_return_raises=True)
+            with pytest.raises(aio_pika.exceptions.DeliveryError):
+                await strict.default_exchange.publish(aio_pika.Message(b""), routing_key="no-such-queue-of-noops")
 
     with observed("aio_pika") as seen:
         run(body)

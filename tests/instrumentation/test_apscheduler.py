@@ -24,7 +24,7 @@ LIMIT_S = 20.0
 @contextmanager
 def scheduling(**options: Any) -> Iterator[tuple[Any, threading.Semaphore]]:
     """A scheduler in a thread, and what is released whenever a job has ended."""
-    scheduler = apscheduler.BackgroundScheduler(timezone=timezone.utc, **options)
+    scheduler = apscheduler.BackgroundScheduler(timezone="UTC", **options)
     done = threading.Semaphore(0)
     mask = EVENT_JOB_EXECUTED | EVENT_JOB_ERROR | EVENT_JOB_MISSED
     scheduler.add_listener(lambda event: done.release(), mask)
@@ -86,7 +86,7 @@ def test_a_run_that_was_missed_is_told(observed: Any) -> None:
     """Nothing ran, and that is what whoever waits for it has to know."""
     long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
     with observed("apscheduler") as seen:
-        found = apscheduler.BackgroundScheduler(timezone=timezone.utc).add_job(
+        found = apscheduler.BackgroundScheduler(timezone="UTC").add_job(
             job, "interval", seconds=1, name="missed", misfire_grace_time=1
         )
         events = base.run_job(found, "default", [long_ago], "test")
@@ -102,7 +102,7 @@ def test_the_asyncio_scheduler_runs_coroutines_and_functions(observed: Any) -> N
     async def main() -> None:
         done: asyncio.Queue[None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        scheduler = AsyncIOScheduler(timezone=timezone.utc)
+        scheduler = AsyncIOScheduler(timezone="UTC")
         scheduler.add_listener(
             lambda event: loop.call_soon_threadsafe(done.put_nowait, None), EVENT_JOB_EXECUTED | EVENT_JOB_ERROR
         )

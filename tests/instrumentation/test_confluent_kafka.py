@@ -92,6 +92,22 @@ def test_a_record_is_told_of_with_its_delivery_report(observed: Observe, server:
     }
 
 
+def test_all_arguments_may_be_given_by_their_places(observed: Observe, server: str, topic: str) -> None:
+    """Those that are replaced as well."""
+    reports: list[Any] = []
+    with observed("confluent_kafka") as seen:
+        producer = new_producer(server)
+        producer.produce(topic, b"hello", "key-7", 0, None, lambda *report: reports.append(report), 0, [("mine", b"1")])
+        assert producer.flush(10) == 0
+        consumer = new_consumer(server, topic)
+        headers = dict(polled(consumer).headers())
+        consumer.close()
+    assert len(reports) == 1
+    assert headers["mine"] == b"1"
+    assert "traceparent" in headers
+    assert spans(seen, "send")[0].attributes["messaging.kafka.message.key"] == "key-7"
+
+
 def test_without_a_report_the_span_ends_with_the_call(observed: Observe, server: str, topic: str) -> None:
     """A report of ours would wait for a `poll` that the application has no reason for."""
     with observed("confluent_kafka") as seen:
@@ -163,10 +179,16 @@ def test_a_call_that_raises_is_a_failure_and_one_with_wrong_arguments_the_client
         with pytest.raises(BufferError):
             for _number in range(1000):
                 producer.produce("full", b"2", partition=0)
-        count = len(seen.spans)
         assert seen.spans[-1].attributes["error.type"] == "BufferError"
-        with pytest.raises(TypeError):
-            producer.produce("orders", b"1", value=b"2")
+        count = len(seen.spans)
+        for arguments in (
+            {"args": (7, b"1")},
+            {"args": ("orders", b"1", None, 0, None, None, 0, (1, 2))},
+            {"args": ("orders", b"1", None, 0, None), "kwargs": {"value": b"2"}},
+            {"args": ("orders",) * 9},
+        ):
+            with pytest.raises(TypeError):
+                producer.produce(*arguments["args"], **arguments.get("kwargs", {}))
         assert len(seen.spans) == count
         producer.flush(10)
 

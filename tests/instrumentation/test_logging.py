@@ -51,14 +51,19 @@ def logger() -> Iterator[logging.Logger]:
 @contextmanager
 def bare_root() -> Iterator[logging.Logger]:
     """Take away the handlers that the test runner gives the root logger while a test runs."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, shop = logging.getLogger(), logging.getLogger("shop")
+    handlers, level, disabled = root.handlers[:], root.level, logging.root.manager.disable
     root.handlers[:] = []
+    root.setLevel(logging.WARNING)
+    logging.disable(logging.NOTSET)  # an earlier test's program may have silenced everything, or just this one
+    shop.disabled = False
+    shop.propagate = True
     try:
         yield root
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        logging.disable(disabled)
 
 
 def records_of(logger: logging.Logger) -> list[logging.LogRecord]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -194,3 +196,16 @@ def test_a_client_that_only_listens_to_the_wire_makes_no_spans(observed: Observe
         with pytest.raises(ValueError):
             client.publish("orders/#", b"")
     assert [span.attributes["error.type"] for span in seen.spans] == ["ValueError"]
+
+
+def test_the_import_of_the_client_brings_the_integration_in() -> None:
+    """Its file is read while the package that it is for is still being imported."""
+    code = (
+        "from noops_agent._imports import on_import\n"
+        "from noops_agent.instrument import registry\n"
+        "on_import('paho.mqtt.client', registry.arrival('paho_mqtt'))\n"
+        "import paho.mqtt.client\n"
+        "print([report.state for report in registry.reports()])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['patched']", done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 from opentelemetry.trace import StatusCode
+from urllib3._collections import HTTPHeaderDict
 
 from .conftest import Observe
 from .http_origin import Origin, free_port, serve
@@ -40,7 +41,7 @@ def test_each_retry_is_a_span(origin: Origin, observed: Observe) -> None:
 
 def test_headers_of_a_pool_and_of_a_call_stay_as_they_are(origin: Origin, observed: Observe) -> None:
     """We write into a copy, of the same kind."""
-    own = urllib3.HTTPHeaderDict({"X-Mine": "1"})
+    own = HTTPHeaderDict({"X-Mine": "1"})
     own.add("X-Mine", "2")
     with observed("urllib3"), urllib3.PoolManager(headers={"X-Pool": "p"}) as pool:
         pool.request("GET", f"{origin.url}/status/200", headers=own)

@@ -229,8 +229,15 @@ def written(messages: Any) -> str:
 
 
 def members(thing: Any) -> Mapping[str, Any]:
-    """Give what an object holds. A model of pydantic takes microseconds to say that it lacks an attribute."""
-    return getattr(thing, "__dict__", _NOTHING)
+    """Give what an object holds, also what its class doesn't know of yet.
+
+    Asking for an attribute won't do: a model of pydantic takes microseconds to say that it lacks one.
+    """
+    if type(thing) is dict:
+        return thing
+    held: Mapping[str, Any] = getattr(thing, "__dict__", _NOTHING)
+    extra = getattr(thing, "__pydantic_extra__", None)
+    return {**held, **extra} if extra else held
 
 
 _NOTHING: Mapping[str, Any] = {}

@@ -4,7 +4,8 @@ Both a server and the frameworks inside are instrumented, and still a request ha
 puts its exchange into the environ, those inside find it there and take part in it.
 
 The span ends with the body: at `close`, at the last chunk of a body that has no `close`, or at once where the whole
-body is there already, in a list or in the response of a framework that we know. It is current while the application's code runs, that of the body included.
+body is there already, in a list or in the response of a framework that we know. It is current while the application's
+code runs, that of the body included.
 
 Source: PEP 3333; OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP server".
 """

@@ -28,7 +28,7 @@ def cases() -> Iterator[list[Case]]:
         try:
             await other.get(key)
         finally:
-            await other.aclose()
+            await (other.aclose() if hasattr(other, "aclose") else other.close())
 
     def pipelined() -> None:
         client.pipeline().set(key, "1").delete(key).execute()
@@ -38,7 +38,7 @@ def cases() -> Iterator[list[Case]]:
         try:
             await other.pipeline().set(key, "1").delete(key).execute()
         finally:
-            await other.aclose()
+            await (other.aclose() if hasattr(other, "aclose") else other.close())
 
     def refused() -> None:
         client.execute_command("NOSUCHCOMMAND")
