@@ -30,6 +30,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
 }
 """What each environment holds."""
 
+UNRESOLVED: dict[str, tuple[str, ...]] = {}
+"""What is added without its dependencies."""
+
 OURS = ("noops", "calls")
 """Those that hold this repository besides, installed as a user would have it."""
 
@@ -56,7 +59,7 @@ def prepare(name: str) -> None:
     Raises:
         subprocess.CalledProcessError: an installation failed; pip has said why.
     """
-    once(name, "made-from", digest(REQUIREMENTS[name]), lambda: make(name))
+    once(name, "made-from", digest(REQUIREMENTS[name], UNRESOLVED.get(name)), lambda: make(name))
     if name in OURS:
         once(name, "sources", digest(*(path.read_bytes() for path in sources())), lambda: install_ours(name))
 
@@ -77,6 +80,8 @@ def make(name: str) -> None:
         install_ours(name, *REQUIREMENTS[name])
     else:
         install(name, *REQUIREMENTS[name])
+    if name in UNRESOLVED:
+        install(name, "--no-deps", *UNRESOLVED[name])
 
 
 def digest(*what: object) -> str:

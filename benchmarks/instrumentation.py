@@ -57,14 +57,24 @@ def libraries(only: list[str] | None = None) -> list[Library]:
 
 
 def requirements() -> tuple[str, ...]:
-    """Distributions that the calls need, and contrib's instrumentations of them."""
+    """Distributions that the calls need."""
     found = {"ddtrace==4.16.*", "opentelemetry-sdk==1.45.*"}
     for library in libraries():
-        known = constants(library.name)
-        found.update(known.get("REQUIRES", ()))
-        if known.get("CONTRIB"):
-            found.add(known["CONTRIB_PACKAGE"])
+        found.update(constants(library.name).get("REQUIRES", ()))
     return tuple(sorted(found))
+
+
+def instrumentors() -> tuple[str, ...]:
+    """Contrib's instrumentations of them.
+
+    They are installed without their dependencies, of which these are all: pip tries the releases of forty packages
+    against each other for hours.
+    """
+    found = {"opentelemetry-instrumentation", "opentelemetry-util-http", "opentelemetry-util-genai"}
+    found |= {"opentelemetry-instrumentation-dbapi", "opentelemetry-instrumentation-wsgi"}
+    found |= {"opentelemetry-instrumentation-asgi", "opentelemetry-propagator-aws-xray"}
+    known = [constants(library.name) for library in libraries()]
+    return tuple(sorted(found | {of_library["CONTRIB_PACKAGE"] for of_library in known if of_library.get("CONTRIB")}))
 
 
 Samples = dict[str, dict[str, list[float]]]
@@ -74,6 +84,7 @@ Samples = dict[str, dict[str, list[float]]]
 def measure(sink: Sink, quick: bool, only: list[str] | None = None) -> Answer:
     """Time each library's call, the agents in turn, batch by batch."""
     environments.REQUIREMENTS["calls"] = requirements()
+    environments.UNRESOLVED["calls"] = instrumentors()
     environments.prepare("calls")
     samples: Samples = {}
     failed: dict[str, str] = {}

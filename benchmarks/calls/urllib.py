@@ -24,6 +24,9 @@ def prepare() -> Callable[[], object]:
         def info(self) -> Message:
             return self.headers
 
+        def getcode(self) -> int:
+            return self.code
+
     class Immediate(BaseHandler):
         def http_open(self, request: Any) -> Response:
             return Response()

@@ -13,7 +13,17 @@ from typing import Any
 from multidict import CIMultiDict
 from yarl import URL
 
-from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrumentation, Kwargs, http_client
+from noops_agent.instrument import (
+    CLIENT,
+    LEFT_ALONE,
+    Args,
+    Attributes,
+    Call,
+    Hook,
+    Instrumentation,
+    Kwargs,
+    http_client,
+)
 
 
 def _request(session: Any, args: Args, kwargs: Kwargs) -> Call | None:
@@ -23,7 +33,7 @@ def _request(session: Any, args: Args, kwargs: Kwargs) -> Call | None:
         return None
     headers = kwargs.get("headers")
     call = http_client.described(INSTRUMENTATION.options, method.upper(), url, headers or ())
-    if call is not None:
+    if call is not LEFT_ALONE:
         own = http_client.attempted(CIMultiDict, headers or ())
         if own is not None:
             call.inject = kwargs["headers"] = own

@@ -14,7 +14,8 @@ from typing import Any
 from noops_agent.instrument import PRODUCER, Args, Attributes, Call, Instrumentation, Kwargs, kafka, messaging
 from noops_agent.instrument.carriers import Pairs
 from noops_agent.instrument.deliveries import Deliveries, Received
-from noops_agent.instrument.kafka import Delivering, aio_future_done
+from noops_agent.instrument.kafka import aio_future_done
+from noops_agent.instrument.outcome import Later
 
 
 def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
@@ -72,8 +73,8 @@ def _looped(consumer: Any, args: Args, kwargs: Kwargs, record: Any) -> Call:
     return kafka.processed(record, consumer._group_id or "", consumer._client._bootstrap_servers)
 
 
-def _sending(name: str, describe: Any) -> Delivering:
-    return Delivering(
+def _sending(name: str, describe: Any) -> Later:
+    return Later(
         f"aiokafka.producer.producer:AIOKafkaProducer.{name}",
         PRODUCER,
         describe,

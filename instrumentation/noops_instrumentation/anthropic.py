@@ -152,6 +152,10 @@ def _request(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
 
 def _failure(call: Call, error: BaseException) -> Attributes | None:
     kind = getattr(error, "type", None)
+    if kind is None:  # as the library leaves it in its older versions
+        body = getattr(error, "body", None)
+        inside = body.get("error") if isinstance(body, Mapping) else None
+        kind = inside.get("type") if isinstance(inside, Mapping) else None
     return {"error.type": kind} if kind and isinstance(kind, str) else None
 
 
@@ -165,7 +169,7 @@ def _untraced(instance: None, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]
 INSTRUMENTATION = Instrumentation(
     library="anthropic",
     distribution="anthropic",
-    versions=">=0.30",
+    versions=">=0.45",
     hooks=(
         Generation("anthropic._base_client:SyncAPIClient.request", _request, error=_failure),
         Generation("anthropic._base_client:AsyncAPIClient.request", _request, error=_failure),

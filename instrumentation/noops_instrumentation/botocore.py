@@ -22,6 +22,7 @@ from opentelemetry.propagators.textmap import Setter
 
 from noops_agent.instrument import (
     CLIENT,
+    LEFT_ALONE,
     PRODUCER,
     Args,
     Attributes,
@@ -115,7 +116,7 @@ def _api_call(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     meta = client.meta
     url = meta.endpoint_url or ""
     if INSTRUMENTATION.options.excluded(url):
-        return None
+        return LEFT_ALONE
     service = meta.service_model.service_id
     name, known = _target(service, operation, meta.region_name, url)
     attributes = known.copy()

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from celery.signals import worker_process_shutdown
@@ -32,6 +31,7 @@ from noops_agent.instrument import (
     Instrumentation,
     Kwargs,
     messaging,
+    urls,
 )
 from noops_agent.instrument.deliveries import Everywhere, Given, Muted
 
@@ -41,8 +41,19 @@ _SUCCESS, _FAILURE = "SUCCESS", "FAILURE"
 _CONTROL_FLOW = frozenset(("Ignore", "Reject", "Retry"))
 """Exceptions of `celery.exceptions` by which a task says what is to become of it."""
 
-_SYSTEMS = {"amqp": "rabbitmq", "amqps": "rabbitmq", "pyamqp": "rabbitmq", "rediss": "redis", "sqs": "aws_sqs"}
-_DEFAULT_PORTS = {"rabbitmq": 5672, "redis": 6379}
+_SYSTEMS = {
+    "amqp": "rabbitmq",
+    "amqps": "rabbitmq",
+    "azureservicebus": "servicebus",
+    "confluentkafka": "kafka",
+    "gcpubsub": "gcp_pubsub",
+    "pyamqp": "rabbitmq",
+    "rediss": "redis",
+    "sentinel": "redis",
+    "sqs": "aws_sqs",
+}
+_DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "pyamqp": 5672, "redis": 6379, "rediss": 6379}
+"""Of the transports whose URLs name the broker's host."""
 
 _SENDING = Duration(
     messaging.SENDING.name,
@@ -71,7 +82,8 @@ class _App:
 
     def __init__(self, app: Any) -> None:
         conf = app.conf
-        self.broker = _broker(str(conf.broker_write_url or conf.broker_url or ""))
+        url = conf.broker_write_url or conf.broker_url or ""
+        self.broker = _broker(url if isinstance(url, str) else str(url[0]))
         self._default = conf.task_default_queue
         self._routed = bool(conf.task_routes)
         self._queues: dict[str, str] = {}
@@ -107,12 +119,13 @@ def _known(app: Any) -> _App:
 
 @lru_cache(maxsize=64)
 def _broker(url: str) -> tuple[str, str, int | None]:
-    """Give system, host and port of a broker's URL; of several the first."""
-    parts = urlsplit(url.split(";")[0].split(",")[0])
-    system = _SYSTEMS.get(parts.scheme, parts.scheme) or "celery"
-    if system not in _DEFAULT_PORTS:
-        return system, "", None  # what is no network address, or a service that is none
-    return system, parts.hostname or "", None if parts.port == _DEFAULT_PORTS[system] else parts.port
+    """Give system, host and port of a broker's URL; of several brokers those of the first."""
+    scheme, host, port, _, _ = urls.split(url.partition(";")[0])
+    transport = scheme.partition("+")[0]
+    system = _SYSTEMS.get(transport, transport) or "celery"
+    if scheme not in _DEFAULT_PORTS:
+        return system, "", None
+    return system, host, None if port == _DEFAULT_PORTS[scheme] else port
 
 
 # ---- sending ---------------------------------------------------------------------------------------------
@@ -226,7 +239,7 @@ _BOOKS = {
     "celery.backends.redis:ResultConsumer": """
         _reconnect_pubsub cancel_for consume_from drain_events on_after_fork on_wait_for_pending start stop
     """,
-    "celery.backends.database:DatabaseBackend": "cleanup",
+    "celery.backends.database:DatabaseBackend": "__init__ ResultSession cleanup",
 }
 _OWN_MESSAGES = {
     "celery.backends.rpc:RPCBackend": "get_task_meta store_result",

@@ -30,7 +30,8 @@ from noops_agent.instrument import (
 )
 from noops_agent.instrument.carriers import Pairs
 from noops_agent.instrument.deliveries import Received
-from noops_agent.instrument.kafka import Delivering, Report, Subclass, report_done
+from noops_agent.instrument.kafka import Report, Subclass, expect_report, report_done
+from noops_agent.instrument.outcome import Later
 
 _SERVERS = ("bootstrap.servers", "metadata.broker.list")
 
@@ -85,7 +86,7 @@ def _described(client: Any, names: tuple[str, ...], args: Args, kwargs: Kwargs) 
     call = kafka.sent(topic, key, value, partition, headers, _servers(client))
     kwargs["headers"] = headers.pairs
     call.args = args
-    name = "callback" if kwargs.get("callback") is not None else "on_delivery"
+    name = "callback" if "callback" in kwargs else "on_delivery"  # of both names the client takes the first, or None
     callback = kwargs.get(name)
     if callable(callback):
         call.state = kwargs[name] = Report(callback)
@@ -122,8 +123,8 @@ def _reported(call: Call, message: Any) -> Attributes | None:
     return found
 
 
-def _sending(target: str, describe: Any) -> Delivering:
-    return Delivering(
+def _sending(target: str, describe: Any) -> Later:
+    return Later(
         target,
         PRODUCER,
         describe,
@@ -131,6 +132,7 @@ def _sending(target: str, describe: Any) -> Delivering:
         duration=messaging.SENDING,
         layer=messaging.LAYER,
         follow=report_done,
+        prepare=expect_report,
     )
 
 

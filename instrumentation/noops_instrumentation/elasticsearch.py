@@ -96,6 +96,9 @@ def _failure(call: Call, error: BaseException) -> Attributes | None:
         return None
     found = _found(meta)
     found["error.type"] = found["db.response.status_code"]
+    found["exception.message"] = str(
+        getattr(error, "message", "")
+    )  # its kind; the rest may quote what was searched for
     return found
 
 

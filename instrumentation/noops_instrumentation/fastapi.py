@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import routing
+
 from noops_agent.instrument import Before, Instrumentation
-from noops_agent.instrument.asgi import ASGIMethod, RouteSelected, handled
-from noops_agent.instrument.http_server import exchange_of
+from noops_agent.instrument.asgi import ASGIMethod, RouteSelected, Routing, handled
 
 
 def _mark(scope: dict[str, Any]) -> None:
     scope["fastapi.telemetry"] = None
 
 
-def _route(scope: dict[str, Any]) -> str | None:
-    """Find the route in versions before 0.165, which tell nobody of it."""
-    exchange = exchange_of(scope)
-    if exchange is None or exchange.route is not None:
-        return None
-    path: str | None = getattr(scope.get("route"), "path_format", None)
-    return path and scope.get("root_path", "").rstrip("/") + path
+ROUTES = (
+    Routing("starlette.routing:Route.handle"),
+    Routing("starlette.routing:WebSocketRoute.handle"),
+    Routing("starlette.routing:Mount.handle", mount=True),
+)
+"""Where routes are seen before 0.165, which tells of them in one place."""
 
 
 INSTRUMENTATION = Instrumentation(
@@ -33,8 +33,8 @@ INSTRUMENTATION = Instrumentation(
     distribution="fastapi",
     versions=">=0.60",
     hooks=(
-        ASGIMethod("fastapi.applications:FastAPI.__call__", _route, mark=_mark),
-        RouteSelected("fastapi.routing:_route_selected", optional=True),
+        ASGIMethod("fastapi.applications:FastAPI.__call__", mark=_mark),
+        *((RouteSelected("fastapi.routing:_route_selected"),) if hasattr(routing, "_route_selected") else ROUTES),
         Before("starlette._exception_handler:_lookup_exception_handler", handled, optional=True),
     ),
 )

@@ -15,7 +15,8 @@ status the function chose: an exception of such a function is UNKNOWN, and all e
 from __future__ import annotations
 
 from noops_agent.instrument import After, Instrumentation
-from noops_agent.instrument.grpc import AioInvocation, Invocation, Serve, hook, made
+from noops_agent.instrument.grpc import aio_later, hook, later, made
+from noops_agent.instrument.grpc_server import Serve
 
 INSTRUMENTATION = Instrumentation(
     library="grpc",
@@ -27,17 +28,17 @@ INSTRUMENTATION = Instrumentation(
         After("grpc.aio._channel:Channel.__init__", made),
         hook("grpc._channel:_UnaryUnaryMultiCallable.__call__"),
         hook("grpc._channel:_UnaryUnaryMultiCallable.with_call"),
-        Invocation("grpc._channel:_UnaryUnaryMultiCallable.future"),
-        Invocation("grpc._channel:_UnaryStreamMultiCallable.__call__"),
-        Invocation("grpc._channel:_SingleThreadedUnaryStreamMultiCallable.__call__", optional=True),
+        later("grpc._channel:_UnaryUnaryMultiCallable.future"),
+        later("grpc._channel:_UnaryStreamMultiCallable.__call__"),
+        later("grpc._channel:_SingleThreadedUnaryStreamMultiCallable.__call__", optional=True),
         hook("grpc._channel:_StreamUnaryMultiCallable.__call__"),
         hook("grpc._channel:_StreamUnaryMultiCallable.with_call"),
-        Invocation("grpc._channel:_StreamUnaryMultiCallable.future"),
-        Invocation("grpc._channel:_StreamStreamMultiCallable.__call__"),
-        AioInvocation("grpc.aio._call:UnaryUnaryCall.__init__"),
-        AioInvocation("grpc.aio._call:UnaryStreamCall.__init__"),
-        AioInvocation("grpc.aio._call:StreamUnaryCall.__init__"),
-        AioInvocation("grpc.aio._call:StreamStreamCall.__init__"),
+        later("grpc._channel:_StreamUnaryMultiCallable.future"),
+        later("grpc._channel:_StreamStreamMultiCallable.__call__"),
+        aio_later("grpc.aio._call:UnaryUnaryCall.__init__"),
+        aio_later("grpc.aio._call:UnaryStreamCall.__init__"),
+        aio_later("grpc.aio._call:StreamUnaryCall.__init__"),
+        aio_later("grpc.aio._call:StreamStreamCall.__init__"),
         Serve("grpc:server"),
         Serve("grpc.aio:server", asynchronous=True),
     ),

@@ -11,6 +11,7 @@ from typing import Any
 
 from noops_agent.instrument import (
     CLIENT,
+    LEFT_ALONE,
     After,
     Args,
     Attributes,
@@ -29,7 +30,7 @@ def _send(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     call = http_client.described(
         INSTRUMENTATION.options, request.method, _text(request.url), headers, http_client.resends(request)
     )
-    if call is not None:
+    if call is not LEFT_ALONE:
         # An attempt has headers of its own; the program's request object gets back those that it had. They are
         # exchanged and not changed, for another thread may be sending the same request.
         call.request = request

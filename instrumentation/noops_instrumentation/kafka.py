@@ -16,7 +16,8 @@ from typing import Any
 from noops_agent.instrument import PRODUCER, Args, Attributes, Call, Instrumentation, Kwargs, kafka, messaging
 from noops_agent.instrument.carriers import Pairs
 from noops_agent.instrument.deliveries import Deliveries, Received
-from noops_agent.instrument.kafka import Delivering, future_done
+from noops_agent.instrument.kafka import future_done
+from noops_agent.instrument.outcome import Later
 
 _HEADERS_SINCE = (0, 11)
 
@@ -72,7 +73,7 @@ INSTRUMENTATION = Instrumentation(
     distribution=("kafka-python", "kafka-python-ng"),
     versions=">=2.0",
     hooks=(
-        Delivering(
+        Later(
             "kafka.producer.kafka:KafkaProducer.send",
             PRODUCER,
             _send,

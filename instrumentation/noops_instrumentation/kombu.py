@@ -52,8 +52,7 @@ def _internal(exchange: str) -> bool:
 
 def _ours(callback: Any) -> bool:
     """Whether a callback belongs to Celery or kombu."""
-    owner = getattr(callback, "__self__", None)
-    module = getattr(callback, "__module__", None) if owner is None else type(owner).__module__
+    module = getattr(callback, "__module__", None)
     return isinstance(module, str) and module.partition(".")[0] in _INTERNAL
 
 

@@ -51,7 +51,11 @@ def _failure(call: Call, error: BaseException) -> Attributes | None:
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return None
-    return {"db.response.status_code": str(status), "error.type": str(status)}
+    return {
+        "db.response.status_code": str(status),
+        "error.type": str(status),
+        "exception.message": str(getattr(error, "error", "")),  # its kind; the rest may quote what was searched for
+    }
 
 
 def _hook(target: str) -> Hook:

@@ -106,7 +106,7 @@ def _callback(target: str) -> Callable[[Any, Args, Kwargs], Hook | None]:
     def watch(channel: Any, args: Args, kwargs: Kwargs) -> Hook | None:
         queue = args[0] if args else kwargs["queue"]
         given = args[1] if len(args) > 1 else kwargs[_CALLBACK]
-        if type(getattr(given, "__self__", None)).__module__ == _BLOCKING:
+        if getattr(given, "__module__", None) == _BLOCKING:
             return None
 
         def describe(_: Any, args: Args, kwargs: Kwargs) -> Call:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from pymongo import monitoring
+from pymongo import errors, monitoring
 
 from noops_agent.instrument import CLIENT, Args, Attributes, Call, Hook, Instrumentation, Kwargs, Quiet
 from noops_agent.instrument.db import OPERATION_DURATION
@@ -155,9 +155,9 @@ def _coded(code: Any) -> Attributes | None:
 
 def _refused(reply: Any) -> Attributes | None:
     """Give the first error of a reply that says `ok` all the same: of single writes, or of their replication."""
-    for errors in (reply.get("writeErrors"), (reply.get("writeConcernError"),)):
-        if errors and errors[0]:
-            return _coded(errors[0].get("code"))
+    for refusals in (reply.get("writeErrors"), (reply.get("writeConcernError"),)):
+        if refusals and refusals[0]:
+            return _coded(refusals[0].get("code"))
     return None
 
 
@@ -167,7 +167,12 @@ def _result(call: Call, returned: Any) -> Attributes | None:
 
 
 def _failure(call: Call, error: BaseException) -> Attributes | None:
-    return _coded(getattr(error, "code", None))
+    """Give the server's code, and of what it says as much as has no documents in it."""
+    known = _coded(getattr(error, "code", None))
+    details = getattr(error, "details", None)
+    if known is None or not isinstance(details, Mapping):
+        return known
+    return {**known, "exception.message": str(details.get("errmsg", "")).partition("{")[0].rstrip(" :")}
 
 
 def _hook(target: str) -> Hook:
@@ -211,8 +216,9 @@ class _Listener(monitoring.CommandListener):
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         operation = self.running.pop((event.request_id, event.connection_id), None)
         if operation is not None:
-            failure = event.failure
-            operation.close(None, _coded(failure.get("code")) or {"error.type": failure.get("errtype") or "_OTHER"})
+            kind = event.failure.get("errtype") or "_OTHER"
+            named = f"pymongo.errors.{kind}" if hasattr(errors, kind) else kind
+            operation.close(None, _coded(event.failure.get("code")) or {"error.type": named})
 
 
 _LISTENERS = "_EventListeners__command_listeners"
@@ -221,7 +227,7 @@ _ENABLED = "_EventListeners__enabled_for_commands"
 
 def _listen(live: Any) -> Callable[[], object]:
     """Have all clients, made or to be made, listen too, where pymongo has no single place to patch."""
-    if find_spec("pymongo.synchronous.command_runner") is not None:
+    if find_spec("pymongo.synchronous") is not None and find_spec("pymongo.synchronous.command_runner") is not None:
         return int
     owner: Any = monitoring._EventListeners
     listener = _Listener(live)

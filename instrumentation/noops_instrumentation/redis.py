@@ -166,18 +166,9 @@ def _pipeline(pipe: Any, args: Args, kwargs: Kwargs) -> Call | None:
     stack = pipe.command_stack
     if not stack and not pipe.watching:
         return None  # sends nothing
+    transaction = pipe.is_transaction if hasattr(pipe, "is_transaction") else pipe.transaction  # asyncio, blocking
     get = pipe.connection_pool.connection_kwargs.get
-    kind = "MULTI" if pipe.is_transaction or pipe.explicit_transaction else "PIPELINE"
-    address = _server(get("host"), get("port"), get("path"))
-    return _batch(kind, [command[0] for command in stack], address, get("db"))
-
-
-def _blocking_pipeline(pipe: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    stack = pipe.command_stack
-    if not stack and not pipe.watching:
-        return None
-    get = pipe.connection_pool.connection_kwargs.get
-    kind = "MULTI" if pipe.transaction or pipe.explicit_transaction else "PIPELINE"
+    kind = "MULTI" if transaction or pipe.explicit_transaction else "PIPELINE"
     address = _server(get("host"), get("port"), get("path"))
     return _batch(kind, [command[0] for command in stack], address, get("db"))
 
@@ -239,7 +230,7 @@ INSTRUMENTATION = Instrumentation(
     hooks=(
         _hook("redis.client:Redis.execute_command", _command),
         _hook("redis.client:Pipeline.immediate_execute_command", _command),
-        _hook("redis.client:Pipeline.execute", _blocking_pipeline),
+        _hook("redis.client:Pipeline.execute", _pipeline),
         _hook("redis.cluster:RedisCluster.execute_command", _cluster_command),
         _hook("redis.cluster:ClusterPipeline.execute", _cluster_pipeline),
         _hook("redis.cluster:TransactionStrategy._immediate_execute_command", _watched_command, optional=True),
@@ -251,6 +242,7 @@ INSTRUMENTATION = Instrumentation(
         _hook("redis.asyncio.cluster:TransactionStrategy._immediate_execute_command", _watched_command, optional=True),
         # Bookkeeping of the client's own: what a cluster is like, and the health of several databases.
         Quiet("redis._parsers.commands:CommandsParser.initialize", optional=True),
+        Quiet("redis.commands.parser:CommandsParser.initialize", optional=True),  # before redis-py 5
         Quiet("redis.cluster:NodesManager.initialize"),
         Quiet("redis.asyncio.cluster:NodesManager.initialize"),
         Quiet("redis.asyncio.multidb.healthcheck:PingHealthCheck.check_health", optional=True),

@@ -12,8 +12,21 @@ from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 
-from noops_agent.instrument import CLIENT, After, Args, Attributes, Call, Instrumentation, Kwargs, http_client
+from noops_agent.instrument import (
+    CLIENT,
+    LEFT_ALONE,
+    After,
+    Args,
+    Attributes,
+    Call,
+    Instrumentation,
+    Kwargs,
+    http_client,
+)
 from noops_agent.instrument.family import Family
+
+_STORED = type(getattr(CaseInsensitiveDict(), "_store", None)) is OrderedDict
+_new = CaseInsensitiveDict.__new__
 
 
 def _send(adapter: Any, args: Args, kwargs: Kwargs) -> Call | None:
@@ -25,7 +38,7 @@ def _send(adapter: Any, args: Args, kwargs: Kwargs) -> Call | None:
     call = http_client.described(
         INSTRUMENTATION.options, request.method or "GET", url, headers, http_client.resends(request)
     )
-    if call is not None:
+    if call is not LEFT_ALONE:
         # An attempt has headers of its own; the program's request object gets back those that it had. They are
         # exchanged and not changed, for another thread may be sending the same request.
         call.request = request
@@ -36,11 +49,10 @@ def _send(adapter: Any, args: Args, kwargs: Kwargs) -> Call | None:
 
 def _copy(headers: Any) -> Any:
     """Copy headers; by their store, as their own copying takes longer than the rest of what we do."""
-    store = getattr(headers, "_store", None)
-    if type(headers) is not CaseInsensitiveDict or type(store) is not OrderedDict:
+    if type(headers) is not CaseInsensitiveDict or not _STORED:
         return http_client.attempted(CaseInsensitiveDict, headers or {})
-    own: Any = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
-    own._store = store.copy()
+    own: Any = _new(CaseInsensitiveDict)
+    own._store = headers._store.copy()
     return own
 
 
@@ -52,10 +64,7 @@ def _restore(call: Call) -> None:
 def _response(call: Call, response: Any) -> Attributes | None:
     _restore(call)
     return http_client.responded(
-        INSTRUMENTATION.options,
-        getattr(response, "status_code", None),
-        getattr(getattr(response, "raw", None), "version", None),
-        getattr(response, "headers", None),
+        INSTRUMENTATION.options, response.status_code, getattr(response.raw, "version", None), response.headers
     )
 
 

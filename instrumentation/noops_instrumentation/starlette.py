@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette import exceptions
+
 from noops_agent.instrument import INTERNAL, Args, Before, Call, Hook, Instrumentation, Kwargs
 from noops_agent.instrument.asgi import ASGIMethod, Routing, handled
 
-OLD = "starlette.middleware.exceptions"
-"""Where handlers of exceptions were looked up before 0.28."""
+OLD = "starlette.exceptions" if "ExceptionMiddleware" in vars(exceptions) else "starlette.middleware.exceptions"
+"""Where handlers of exceptions were looked up before 0.28, and before 0.19."""
 
 
 def _mark(scope: dict[str, Any]) -> None:

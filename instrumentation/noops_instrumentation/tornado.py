@@ -19,6 +19,7 @@ from tornado.httputil import HTTPHeaders
 
 from noops_agent.instrument import (
     CLIENT,
+    LEFT_ALONE,
     After,
     Args,
     Attributes,
@@ -163,16 +164,16 @@ def _fetch(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     if type(request) is not str:
         return None  # it will be refused
     call = _described(None, request, kwargs.get("method", "GET"), kwargs.get("headers"))
-    if call is not None and call.inject is not None:
+    if call is not LEFT_ALONE and call.inject is not None:
         kwargs["headers"] = call.inject
     return call
 
 
-def _described(request: Any, url: str, method: Any, headers: Any) -> Call | None:
+def _described(request: Any, url: str, method: Any, headers: Any) -> Call:
     if type(method) is not str:
-        return None
+        return LEFT_ALONE  # it will be refused
     call = http_client.described(INSTRUMENTATION.options, method, url, headers or ())
-    if call is not None:
+    if call is not LEFT_ALONE:
         call.inject = own = http_client.attempted(HTTPHeaders, headers or {})
         if request is not None:
             # A fetch gives the request headers of its own, which it shows ever after: ours are taken out again.

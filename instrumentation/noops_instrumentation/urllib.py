@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from noops_agent.instrument import CLIENT, After, Args, Attributes, Call, Hook, Instrumentation, Kwargs, http_client
+from noops_agent.instrument import (
+    CLIENT,
+    LEFT_ALONE,
+    After,
+    Args,
+    Attributes,
+    Call,
+    Hook,
+    Instrumentation,
+    Kwargs,
+    http_client,
+)
 
 
 def _open(opener: Any, args: Args, kwargs: Kwargs) -> Call | None:
@@ -21,7 +32,7 @@ def _open(opener: Any, args: Args, kwargs: Kwargs) -> Call | None:
     call = http_client.described(
         INSTRUMENTATION.options, request.get_method(), url, request.header_items, http_client.resends(request)
     )
-    if call is not None:
+    if call is not LEFT_ALONE:
         # An attempt has headers of its own; the program's request object gets back those that it had.
         request.unredirected_hdrs = headers.copy()
         call.inject = _Headers(request)

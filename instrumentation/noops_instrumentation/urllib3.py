@@ -12,7 +12,18 @@ from typing import Any
 
 from urllib3._version import __version__
 
-from noops_agent.instrument import CLIENT, Args, Attributes, Before, Call, Hook, Instrumentation, Kwargs, http_client
+from noops_agent.instrument import (
+    CLIENT,
+    LEFT_ALONE,
+    Args,
+    Attributes,
+    Before,
+    Call,
+    Hook,
+    Instrumentation,
+    Kwargs,
+    http_client,
+)
 
 _OLD = __version__.startswith("1.")
 _retries: ContextVar[Any] = ContextVar("noops_urllib3_retries", default=None)
@@ -23,7 +34,7 @@ def _make_request(pool: Any, args: Args, kwargs: Kwargs) -> Call | None:
         return None
     _, method, target = args[:3]
     headers = kwargs.get("headers")
-    retries = _retries.get() if _OLD else kwargs.get("retries")
+    retries: Any = _retries.get() if _OLD else kwargs.get("retries")
     call = http_client.described(
         INSTRUMENTATION.options,
         method,
@@ -31,7 +42,7 @@ def _make_request(pool: Any, args: Args, kwargs: Kwargs) -> Call | None:
         headers,
         len(retries.history) if hasattr(retries, "history") else 0,
     )
-    if call is not None:
+    if call is not LEFT_ALONE:
         if headers is not None and hasattr(headers, "add"):
             # urllib3's own kind, which may hold a name several times
             call.inject = kwargs["headers"] = headers.copy()

@@ -44,6 +44,15 @@ MESSAGES: dict[str, tuple[int, str]] = {
     "configurator.failed": (WARNING, "the tracer configurator raised, the tracer stays enabled: {error}"),
     "tracer.unnamed": (INFO, "a tracer was asked for without a name"),
     "id_generator.unknown": (WARNING, "no installed package offers the identifier generator {name!r}"),
+    # metrics
+    "runtime.failed": (WARNING, "the metrics of the process and the interpreter could not be started: {error}"),
+    "runtime.unread": (WARNING, "the metric {name} could not be read: {error}"),
+    "metric.name": (
+        WARNING,
+        "{name!r} is no name of a metric: a letter, then letters, digits and _ . - /, 255 at most; it is not recorded",
+    ),
+    "metric.unit": (WARNING, "{unit!r} is no unit of the metric {name}: 63 characters of ASCII at most; it is left out"),
+    "metric.callback": (WARNING, "the callback of the metric {name} raised, which gives no measurement: {error}"),
     # settings and resource
     "setting.bad": (WARNING, "{place}: {value} is not {wanted}; {remedy}"),
     "setting.unknown": (WARNING, "{name} is no setting of noops_agent{suggestion}"),

@@ -170,7 +170,11 @@ class Server(socketserver.ThreadingTCPServer):
         return {"cursorsKilled": command["cursors"]}
 
     def do_findAndModify(self, command: Document) -> Document:
-        """Find nothing."""
+        """Find nothing, and refuse to make what there might be."""
+        if command.get("upsert"):
+            known = {"name": command["query"]["name"]}
+            text = f"E11000 duplicate key error collection: shop.users index: name dup key: {known}"
+            return {"ok": 0, "errmsg": text, "code": 11000, "codeName": "DuplicateKey", "keyValue": known}
         return {"value": None}
 
     def do_distinct(self, command: Document) -> Document:

@@ -1,6 +1,6 @@
 """A search engine on the loopback that speaks as much of Elasticsearch's API as a client's tests need.
 
-An index named `missing` isn't there, and one named `down` has a server that can't answer.
+An index named `missing` isn't there, and a search in one that ends in `refused` can't be read.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if "missing" in path:
             self.reply(404, {"error": {"type": "index_not_found_exception", "reason": "no such index"}, "status": 404})
-        elif "down" in path:
-            self.reply(503, {"error": {"type": "unavailable"}, "status": 503})
+        elif "refused" in path:
+            reason = f"Failed to parse query [{body.decode()}]"
+            error = {"type": "parsing_exception", "reason": reason, "root_cause": [{"type": "x", "reason": reason}]}
+            self.reply(400, {"error": error, "status": 400})
         elif path.endswith("_bulk"):
             self.reply(200, {"took": 1, "errors": False, "items": []})
         elif path.endswith("_search"):

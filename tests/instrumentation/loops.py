@@ -38,10 +38,10 @@ def looping() -> Iterator[Loop]:
         loop.stop()
 
 
-async def ask(port: int, path: str) -> bytes:
+async def ask(port: int, path: str, method: str = "GET") -> bytes:
     """Send a request over a bare stream, and read the answer to its end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
     return answer

@@ -210,6 +210,17 @@ def test_the_providers_type_is_the_type_of_the_error(observed: Any, client: Any,
     assert seen.span.attributes["error.type"] == kind
 
 
+def test_the_request_beneath_is_a_child(observed: Any, server: Server) -> None:
+    """A call to a model has a meaning of its own, and the requests that it takes stay visible, with their status."""
+    with observed("anthropic", "httpx") as seen, anthropic.Anthropic(base_url=server.url, api_key=KEY) as client:
+        client.messages.create(model="m", **ASKED)
+    request, call = seen.spans
+    assert (call.name, request.name) == ("chat m", "POST")
+    assert request.parent.span_id == call.context.span_id
+    headers = {name.lower(): value for name, value in server.requests[-1][1].items()}
+    assert f"{request.context.span_id:016x}" in headers["traceparent"]
+
+
 # ---- the library's own tracing ---------------------------------------------------------------------------
 
 

@@ -9,16 +9,16 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.system.conftest import Collector, Received
+from tests.system.conftest import Collector
 
 celery = pytest.importorskip("celery")
 pytest.importorskip("celery.beat")
@@ -292,6 +292,32 @@ def test_tasks_are_measured_by_name(worked: Any) -> None:
         assert any(point.attributes.get("celery.task_name") == "add" for point in metrics[name]), name
 
 
+@pytest.mark.parametrize("backend", ["rpc://", "db+sqlite:///{}/results.db"], ids=["rpc", "database"])
+def test_results_events_and_remote_control_do_not_show_up(observed: Any, backend: str, tmp_path: Path) -> None:
+    """Whatever they travel or are kept in; only the tasks are told."""
+    from celery.contrib.testing.worker import start_worker
+
+    if backend.startswith("db"):
+        pytest.importorskip("sqlalchemy")
+    app = application(
+        broker_url=need("rabbitmq"),
+        result_backend=backend.format(tmp_path),
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        broker_connection_retry_on_startup=True,
+    )
+    with observed("celery", "kombu", "sqlite3") as seen:
+        with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20, loglevel="critical"):
+            assert app.tasks["add"].delay(1, 2).get(timeout=LIMIT_S) == 3
+            assert app.control.ping(timeout=0.5, limit=1)
+            ended(seen, 1)
+        with app.connection() as connection:
+            connection.default_channel.queue_delete(app.conf.task_default_queue)
+            connection.default_channel.exchange_delete(app.conf.task_default_queue)
+        app.close()
+    assert [span.name for span in seen.spans] == ["send add", "process add"]
+
+
 def test_a_refused_connection_is_the_senders_error(observed: Any) -> None:
     """The producer's span tells why the task was not sent."""
     once = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
@@ -323,6 +349,33 @@ def test_senders_can_be_linked_to_instead(observed: Any) -> None:
     assert [ids(link.context) for link in seen.span.links] == [(7, 8)]
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://user:secret@one:5672//;amqp://two//", ("rabbitmq", "one", None)),
+        ("amqps://one:5671/vhost", ("rabbitmq", "one", None)),
+        ("pyamqp://one:5673//", ("rabbitmq", "one", 5673)),
+        ("rediss://:secret@one/1", ("redis", "one", None)),
+        ("redis+socket:///tmp/redis.sock", ("redis", None, None)),
+        ("sentinel://one:26379", ("redis", None, None)),
+        ("sqs://key:secret@", ("aws_sqs", None, None)),
+        (["amqp://one//", "amqp://two//"], ("rabbitmq", "one", None)),
+        ("memory://", ("memory", None, None)),
+        ("amqp://[broken", ("rabbitmq", "broken", None)),
+    ],
+)
+def test_brokers_are_told_by_system_and_host(observed: Any, url: Any, expected: tuple[Any, ...]) -> None:
+    """Without what a URL keeps secret; of several brokers the first one counts."""
+    app = application(broker_url=url)
+    with observed("celery") as seen:
+        task = app.tasks["add"]
+        celery.app.trace.trace_task(task, "id", (1, 2), {}, {"traceparent": "x"}, app=app)
+    found = seen.span.attributes
+    names = ("messaging.system", "server.address", "server.port")
+    assert tuple(found.get(name) for name in names) == expected
+    assert "secret" not in str(dict(found))
+
+
 def test_routed_tasks_tell_their_queue(observed: Any) -> None:
     """A table of routes is looked into; functions of the user's are not called a second time."""
     asked = []
@@ -342,7 +395,7 @@ def test_routed_tasks_tell_their_queue(observed: Any) -> None:
 
 
 def environment(collector: Collector, broker: str, queue: str) -> dict[str, str]:
-    """What a worker and its clients are started with."""
+    """What a worker is started with."""
     return {
         **os.environ,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
@@ -400,18 +453,9 @@ def working(
             process.stderr.close()
 
 
-def client(environ: dict[str, str], code: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that sends tasks, under the agent, as a service of its own."""
-    words = (sys.executable, "-m", "noops_agent", "run", sys.executable, "-c", f"from tasks import *\n{code}")
-    environ = {**environ, "OTEL_SERVICE_NAME": "client"}
-    options: Any = {"capture_output": True, "text": True, "timeout": LIMIT_S, "check": False}
-    done = subprocess.run(words, env=environ, cwd=PROGRAMS, **options)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def named(received: list[Received], service: str, name: str) -> list[Span]:
-    return [item.span for item in received if (item.service, item.span.name) == (service, name)]
+def names(collector: Collector) -> dict[str, int]:
+    """How often each span has been received."""
+    return dict(Counter(item.span.name for item in collector.received()))
 
 
 @pytest.fixture
@@ -430,7 +474,7 @@ def collector() -> Iterator[Collector]:
     ("broker", "options"), [("redis", ("--max-tasks-per-child=6",)), ("rabbitmq", ())], ids=["redis", "rabbitmq"]
 )
 def test_nothing_is_lost_or_astray_in_a_real_worker(
-    collector: Collector, broker: str, options: tuple[str, ...]
+    collector: Collector, broker: str, options: tuple[str, ...], observed: Any
 ) -> None:
     """Two prefork children, one of which is replaced; the worker is ended once the last result is there.
 
@@ -439,49 +483,37 @@ def test_nothing_is_lost_or_astray_in_a_real_worker(
     """
     queue = f"noops-test-{uuid.uuid4().hex}"
     environ = environment(collector, broker, queue)
-    code = """
-from opentelemetry import trace
-with trace.get_tracer("client").start_as_current_span("request"):
-    results = [count.delay(1) for _ in range(6)]
-    failed, sender = fail.delay(), many.delay(3)
-    results += [app.AsyncResult(sent) for sent in sender.get(timeout=20)]
-    for result in results:
-        result.get(timeout=20)
-    failed.get(timeout=20, propagate=False)
-"""
-    with forgotten(broker, queue), working(environ, "--concurrency=2", *options):
-        client(environ, code)
-    assert collector.await_spans(
-        lambda received: (
-            len(named(received, "worker", "process tasks.count")) == 9
-            and len(named(received, "worker", "INCRBY")) == 9
-            and bool(named(received, "client", "request"))
-        ),
-        LIMIT_S,
-    ), sorted((item.service, item.span.name) for item in collector.received())
-    received = collector.received()
-    (root,) = named(received, "client", "request")
-    spans = {item.span.span_id: item.span for item in received}
-    assert {span.trace_id for span in spans.values()} == {root.trace_id}, sorted(
-        (item.service, item.span.name) for item in received if item.span.trace_id != root.trace_id
-    )
-    assert {span.name for span in spans.values()} == {
-        "request",
-        "send tasks.count",
-        "send tasks.many",
-        "send tasks.fail",
-        "process tasks.count",
-        "process tasks.many",
-        "process tasks.fail",
-        "INCRBY",
+    with forgotten(broker, queue), working(environ, "--concurrency=2", *options), observed("celery", "kombu") as seen:
+        app = celery.Celery(broker=need(broker), backend=need("redis"), set_as_current=False)
+        app.conf.task_default_queue = queue
+        with seen.tracer.start_as_current_span("request"):
+            results = [app.send_task("tasks.count", (1,)) for _ in range(6)]
+            failed, sender = app.send_task("tasks.fail"), app.send_task("tasks.many", (3,))
+            results += [app.AsyncResult(task_id) for task_id in sender.get(timeout=LIMIT_S)]
+            for result in results:
+                result.get(timeout=LIMIT_S)
+            failed.get(timeout=LIMIT_S, propagate=False)
+        app.close()
+    # 11 tasks, 9 commands, and 3 tasks that the worker has sent
+    assert collector.await_spans(lambda received: len(received) >= 23, LIMIT_S), names(collector)
+    assert names(collector) == {
+        "send tasks.count": 3,
+        "process tasks.count": 9,
+        "process tasks.many": 1,
+        "process tasks.fail": 1,
+        "INCRBY": 9,
     }
-    for span in spans.values():
-        if span.name.startswith("process "):
-            assert spans[span.parent_span_id].name == span.name.replace("process", "send")
-        elif span.name == "INCRBY":
-            assert spans[span.parent_span_id].name == "process tasks.count"
-    (failed,) = named(received, "worker", "process tasks.fail")
-    assert [event.name for event in failed.events] == ["exception"]
+    spans = [item.span for item in collector.received()]
+    assert {int.from_bytes(span.trace_id, "big") for span in spans} == {seen.named("request").context.trace_id}
+    parents = {span.span_id: span.name for span in spans}
+    parents.update((span.context.span_id.to_bytes(8, "big"), span.name) for span in seen.spans)
+    for span in spans:
+        expected = "process tasks.count" if span.name == "INCRBY" else span.name.replace("process", "send")
+        if span.name == "send tasks.count":
+            expected = "process tasks.many"
+        assert parents[span.parent_span_id] == expected
+    (failure,) = [span for span in spans if span.name == "process tasks.fail"]
+    assert [event.name for event in failure.events] == ["exception"]
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent"])

@@ -97,7 +97,7 @@ def test_all_arguments_may_be_given_by_their_places(observed: Observe, server: s
     reports: list[Any] = []
     with observed("confluent_kafka") as seen:
         producer = new_producer(server)
-        producer.produce(topic, b"hello", "key-7", 0, None, lambda *report: reports.append(report), 0, [("mine", b"1")])
+        producer.produce(topic, b"hello", "key-7", 0, lambda *report: reports.append(report), None, 0, [("mine", b"1")])
         assert producer.flush(10) == 0
         consumer = new_consumer(server, topic)
         headers = dict(polled(consumer).headers())

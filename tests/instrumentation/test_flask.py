@@ -202,6 +202,20 @@ def test_what_flask_excludes_the_server_leaves_alone(observed: Observe) -> None:
         assert [point.value for point in metrics["http.server.active_requests"]] == [0]
 
 
+def test_a_body_that_is_there_already_reaches_the_server_as_it_is(observed: Observe) -> None:
+    """Nothing has to be waited for; with a server around Flask and without."""
+    from werkzeug.wsgi import ClosingIterator
+
+    from .gateways import Responder, make_environ
+    from .test_wsgi import served
+
+    with observed("flask", "wsgi") as seen:
+        for app in (make_app(), served(make_app())):
+            seen.clear()
+            assert type(app(make_environ("/users/7"), Responder())) is ClosingIterator
+            assert seen.span.attributes["http.response.body.size"] == 6
+
+
 def test_hooks_of_flask_are_called_under_a_server(observed: Observe) -> None:
     """It is the server's span that they get."""
     from .test_wsgi import served

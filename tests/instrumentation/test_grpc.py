@@ -383,7 +383,7 @@ def test_whether_a_client_left_or_was_kept_waiting_is_told_by_its_deadline(
     remaining: float | None, expected: str
 ) -> None:
     """gRPC tells a handler of both in the same way, and only one is the server's fault."""
-    from noops_agent.instrument.grpc import status
+    from noops_agent.instrument.grpc_server import status
 
     assert status(Late(remaining), None) == expected
 
@@ -507,6 +507,21 @@ def test_an_answer_of_a_clients_interceptor_is_no_call(observed: Observe) -> Non
         with pytest.raises(AttributeError):  # gRPC wants a call object; what it says about this one is its own
             channel.unary_unary("/s/M")(b"")
     assert seen.spans == []
+
+
+@pytest.mark.parametrize("name", ["Reverse", "Reverse.future", "Thrice"])
+def test_a_users_hook_may_enrich_both_sides(observed: Observe, name: str) -> None:
+    """It is given the multi-callable of a client, and the context that a server gives to its handler."""
+
+    def enrich(span: Any, request: Any) -> None:
+        span.set_attribute("mine", type(request).__name__)
+
+    with observed("grpc", request_hook=enrich) as seen, serving(**ALL) as channel:
+        CALLS[name](channel)
+    client, server = both(seen)
+    assert client.attributes["mine"].endswith("MultiCallable")
+    assert server.attributes["mine"] == "_Context"
+    assert client.attributes["rpc.response.status_code"] == server.attributes["rpc.response.status_code"] == "OK"
 
 
 def test_a_server_outlives_the_instrumentation(observed: Observe) -> None:

@@ -428,6 +428,19 @@ def test_of_clients_built_on_each_other_the_outermost_speaks(name: str, origin: 
     assert len(origin.headers("traceparent")) == 1
 
 
+@pytest.mark.parametrize("name", ["requests", "urllib3", "urllib"])
+def test_an_excluded_request_keeps_the_clients_beneath_quiet(name: str, origin: Origin, observed: Observe) -> None:
+    """The user excludes what is asked for, not one of the libraries that have a part in it."""
+    client = CLIENTS[name]
+    others = [other for other in ("urllib3", "http_client") if other != client.library]
+    with observed(client.library, *others, excluded_urls=("/status/200",)) as seen:
+        assert client.ask(f"{origin.url}/status/200", {}) == 200
+        assert seen.spans == []
+        client.ask(f"{origin.url}/status/404", {})
+    assert len(seen.spans) == 1
+    assert [len(origin.headers("traceparent", at)) for at in (0, 1)] == [0, 1]
+
+
 def test_where_nothing_above_speaks_the_one_beneath_does(origin: Origin, observed: Observe) -> None:
     """A library that is switched off leaves the word to what it is built on."""
     with observed("http_client") as seen:

@@ -177,6 +177,24 @@ def test_serializers_see_what_the_application_sent(observed: Observe, server: Br
     assert deleted.attributes["messaging.kafka.message.tombstone"] is True
 
 
+def test_a_users_hooks_see_the_record_go_and_arrive(observed: Observe, server: Broker, topic: str) -> None:
+    """The first is given the producer, the second what the broker said of the record."""
+
+    def before(span: Any, producer: Any) -> None:
+        span.set_attribute("client", producer.config["client_id"])
+
+    def after(span: Any, producer: Any, record: Any) -> None:
+        span.set_attribute("size", record.serialized_value_size)
+
+    with observed("kafka", request_hook=before, response_hook=after) as seen:
+        producer = new_producer(server, client_id="mine")
+        producer.send(topic, b"hello").get(5)
+        producer.close()
+    (sent,) = spans(seen, "send")
+    assert (sent.attributes["client"], sent.attributes["size"]) == ("mine", 5)
+    assert "messaging.kafka.offset" in sent.attributes
+
+
 def test_headers_that_kafka_refuses_are_still_refused(observed: Observe, server: Broker, topic: str) -> None:
     """Our copy of them must not make right what was wrong."""
     with observed("kafka") as seen:

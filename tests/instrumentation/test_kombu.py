@@ -132,7 +132,9 @@ def test_a_simple_queue_receives(observed: Any, connection: Any, queue: Any) -> 
         with pytest.raises(queues.Empty):
             simple.get(timeout=0.01)
         publish(connection, queue, {"a": 1})
-        assert simple.get(timeout=10).payload == {"a": 1}
+        message = simple.get(timeout=10)
+        assert message.payload == {"a": 1}
+        message.ack()
     sent, got = seen.spans
     assert (got.name.split()[0], got.kind) == ("get", SpanKind.CLIENT)
     assert [ids(link.context) for link in got.links] == [ids(sent.context)]
@@ -142,7 +144,7 @@ def test_one_way_of_getting_within_another_makes_one_span(observed: Any, connect
     """`get(block=False)` of a simple queue is written with `Queue.get`."""
     with observed("kombu") as seen, connection.SimpleQueue(queue) as simple:
         publish(connection, queue)
-        simple.get(block=False)
+        simple.get(block=False).ack()
         with pytest.raises(queues.Empty):
             simple.get(block=False)
     assert [span.kind for span in seen.spans] == [SpanKind.PRODUCER, SpanKind.CLIENT]

@@ -385,6 +385,17 @@ def test_calls_of_tools_are_recorded_where_asked_for(observed: Any, client: Any)
     assert ANSWER in seen.spans[2].attributes["gen_ai.output.messages"]
 
 
+def test_the_request_beneath_is_a_child(observed: Any, server: Server) -> None:
+    """A call to a model has a meaning of its own, and the requests that it takes stay visible, with their status."""
+    with observed("openai", "httpx") as seen, openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY) as client:
+        client.chat.completions.create(model="m", messages=MESSAGES)
+    request, call = seen.spans
+    assert (call.name, request.name) == ("chat m", "POST")
+    assert request.parent.span_id == call.context.span_id
+    headers = {name.lower(): value for name, value in server.requests[-1][1].items()}
+    assert f"{request.context.span_id:016x}" in headers["traceparent"]
+
+
 # ---- what the user's program sees ------------------------------------------------------------------------
 
 

@@ -121,6 +121,16 @@ def test_a_status_of_failure_is_the_type_of_the_error(observed: Any, client: Any
     assert seen.span.attributes["error.type"] == point.attributes["error.type"] == "404"
 
 
+def test_nothing_that_was_searched_for_leaves_with_an_error(observed: Any, client: Any) -> None:
+    """The server quotes the query where it can't read it."""
+    with observed("opensearch") as seen, pytest.raises(opensearchpy.TransportError, match=SECRET):
+        client.search(index="products-refused", body={"query": {"query_string": {"query": SECRET}}})
+    span = seen.span
+    (event,) = span.events
+    assert event.attributes["exception.message"] == "parsing_exception"
+    assert SECRET not in f"{dict(event.attributes)} {span.status.description} {dict(span.attributes)}"
+
+
 def test_what_does_not_exist_is_no_error(observed: Any, client: Any) -> None:
     """Who asks gets an answer, though its status is 404."""
     with observed("opensearch") as seen:

@@ -51,6 +51,7 @@ def queue(client: Any) -> Iterator[Any]:
     for registry in (made.finished_job_registry, made.failed_job_registry, made.scheduled_job_registry):
         for job_id in registry.get_job_ids():
             registry.remove(job_id, delete_job=True)
+            client.delete(f"rq:results:{job_id}")
     made.delete(delete_jobs=True)
 
 

@@ -10,8 +10,13 @@ import os
 from typing import Any
 
 
-def choose(asked: str) -> tuple[Any, str]:
+def choose(asked: str, native: str = ".native", python: str = ".python") -> tuple[Any, str]:
     """Load a core: (the module, why it is not the native one).
+
+    Args:
+        asked: "native", "python", or nothing.
+        native: The module of the native core.
+        python: The module of its Python twin.
 
     Raises:
         ImportError: The native core was asked for and can't be loaded.
@@ -19,7 +24,7 @@ def choose(asked: str) -> tuple[Any, str]:
     why = "NOOPS_CORE=python asks for it"
     if asked != "python":
         try:
-            return importlib.import_module(".native", __name__), ""
+            return importlib.import_module(native, __name__), ""
         except ModuleNotFoundError:
             why = "the native core was not built for this interpreter"
             if asked == "native":
@@ -28,10 +33,11 @@ def choose(asked: str) -> tuple[Any, str]:
             why = f"the native core can't be loaded: {error}"
             if asked == "native":
                 raise
-    return importlib.import_module(".python", __name__), why
+    return importlib.import_module(python, __name__), why
 
 
-chosen, WHY = choose(os.environ.get("NOOPS_CORE", "").strip().lower())
+_asked = os.environ.get("NOOPS_CORE", "").strip().lower()
+chosen, WHY = choose(_asked)
 
 NAME: str = chosen.NAME
 Activation = chosen.Activation
@@ -50,3 +56,12 @@ parse_traceparent = chosen.parse_traceparent
 process_mark = chosen.process_mark
 random_ids = chosen.random_ids
 suppressed = chosen.suppressed
+
+# The metrics stand on the core above, in a module of their own.
+measuring, MEASURING_WHY = choose(_asked, ".metrics", ".aggregation")
+
+Adding = measuring.Adding
+Bound = measuring.Bound
+Recording = measuring.Recording
+Setting = measuring.Setting
+Stream = measuring.Stream

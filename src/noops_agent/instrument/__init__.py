@@ -22,6 +22,7 @@ from .carriers import carried, extract, link_to
 from .hook import CONSUMED, RETURNED, After, Before, Hook, Quiet
 from .live import Live
 from .model import (
+    LEFT_ALONE,
     NOT_AN_ERROR,
     Args,
     Attributes,
@@ -47,6 +48,7 @@ __all__ = [
     "CONSUMED",
     "CONSUMER",
     "INTERNAL",
+    "LEFT_ALONE",
     "NOT_AN_ERROR",
     "PRODUCER",
     "RETURNED",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import decorate
 from .._signals.context import suppress
-from .model import Args, Describe, Duration, Failure, Kwargs, Result
-from .operation import Operation, layer_bit, speaks
+from .model import LEFT_ALONE, Args, Describe, Duration, Failure, Kwargs, Result
+from .operation import Operation, Unspoken, layer_bit, speaks
 from .patch import Patch, Wrapper
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Observed:
             call = hook.describe(args[0], args[1:], kwargs) if self.bound else hook.describe(None, args, kwargs)
             if call is None:
                 return None
+            if call is LEFT_ALONE:
+                return Unspoken(hook.bit)  # type: ignore[return-value]
             if call.request is None and args:
                 call.request = args[0]
             return Operation(live, call, hook.kind, hook.duration, hook.bit)
@@ -112,6 +114,8 @@ class Observed:
 
     def finish(self, operation: Operation, returned: Any) -> None:
         """End the operation of a call that returned."""
+        if operation.closed:
+            return
         hook, known = self.hook, None
         if hook.result is not None:
             try:

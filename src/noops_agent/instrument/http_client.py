@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .headers import REQUEST, RESPONSE, captured
-from .model import Attributes, Call, Duration, Options
+from .model import LEFT_ALONE, Attributes, Call, Duration, Options
 from .urls import CACHED_LENGTH, DEFAULT_PORTS, redacted_url, split
 
 LAYER = "http"
@@ -59,8 +59,8 @@ VERSIONS: Mapping[Any, str] = {
 # ---- a request -------------------------------------------------------------------------------------------
 
 
-def described(options: Options, method: str, url: str, headers: Any = None, resends: int = 0) -> Call | None:
-    """Describe a request; None where its URL is excluded.
+def described(options: Options, method: str, url: str, headers: Any = None, resends: int = 0) -> Call:
+    """Describe a request; `LEFT_ALONE` where its URL is excluded: the client beneath keeps quiet as well.
 
     Args:
         options: Those in force for the library.
@@ -70,7 +70,7 @@ def described(options: Options, method: str, url: str, headers: Any = None, rese
         resends: How often the request was sent before.
     """
     if options.excluded(url):
-        return None
+        return LEFT_ALONE
     start = url.find("/", 8)  # beyond the scheme: the shortest is "http://"
     base = url if start < 0 else url[:start]
     chosen = _chosen(options)

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from . import http_client
 from .http_client import DURATION, LAYER
+from .model import LEFT_ALONE
 from .operation import HTTP, speaks
 from .patch import Patch
 
@@ -109,7 +110,7 @@ def begun(live: Live, options: Options, connection: Any) -> Operation | None:
         target = rest.rpartition(b" ")[0].decode("latin-1")
         url = url_of(connection, target)
         call = http_client.described(options, method.decode("latin-1"), url, functools.partial(pairs, lines))
-        if call is None:
+        if call is LEFT_ALONE:
             return None
         call.request = connection
         call.inject = functools.partial(put, lines)

@@ -304,6 +304,8 @@ class Exchange:
     """Finds the route in `scene` when the response begins, and when the exchange ends without one."""
     scene: Any = None
     """The environ or scope; let go at the end, for it holds this exchange."""
+    buffered: Callable[[Any], Any] | None = None
+    """Gives the chunks of a body that is there already; of the framework that made it."""
     gone = False
     """The client has left: what fails from now on is no fault of the server."""
     _active: Any = None

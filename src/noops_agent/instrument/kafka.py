@@ -5,21 +5,17 @@ Source: OpenTelemetry semantic conventions 1.44, docs/messaging/kafka.md.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .._core import decorate
 from . import messaging
 from .carriers import Pairs
-from .hook import Hook, Observed
-from .leaf import End, Fail, Start, straight
-from .model import Args, Call, Kwargs
-from .patch import Patch, Wrapper
+from .model import Call
+from .outcome import Outcome
+from .patch import Patch
 
 if TYPE_CHECKING:
     from .live import Live
@@ -193,126 +189,10 @@ def batch(records: dict[Any, list[Any]], group: str, bootstrap: Any) -> Call | N
     )
 
 
-# ---- calls whose outcome comes later ---------------------------------------------------------------------
+# ---- what becomes of records -----------------------------------------------------------------------------
 
 
-class Outcome:
-    """What ends the operation of a record that was handed over, from whichever thread learns what became of it."""
-
-    __slots__ = ("_began", "_end", "_fail", "call")
-
-    def __init__(self, call: Call, began: float, end: End, fail: Fail) -> None:
-        self.call = call
-        self._began = began
-        self._end = end
-        self._fail = fail
-
-    def told(self, returned: Any) -> None:
-        """End it with what the broker said."""
-        self._end(self.call, self._began, returned)
-
-    def lost(self, error: BaseException) -> None:
-        """End it with an error."""
-        self._fail(self.call, self._began, error)
-
-
-Follow = Callable[[Outcome, Any], None]
-"""(outcome, what was returned): lets the outcome be told once it is known."""
-
-
-class Delivering(Hook):
-    """A hook for methods that hand a record over: it is sent later, with others, and its span ends with the delivery.
-
-    Nothing that is observed is called meanwhile, so the span is not made the current one.
-
-    Args:
-        follow: Waits for the outcome; tells it at once if there is none to wait for.
-        (all others: see `Hook`)
-    """
-
-    def __init__(self, *given: Any, follow: Follow, **more: Any) -> None:
-        super().__init__(*given, **more)
-        self.follow = follow
-
-    def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
-        """Make the wrapper."""
-        options = live.instrumentation.options
-        asked = live.former is not None or options.request_hook is not None or options.response_hook is not None
-        start, end, fail = observing(self, live) if asked else straight(self, live)
-        if decorate.flags_of(original) & (decorate.CO_COROUTINE | decorate.CO_ITERABLE_COROUTINE):
-
-            @functools.wraps(original)
-            async def later(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-                call = start(instance, args, kwargs)
-                if call is None:
-                    return await original(instance, *args, **kwargs)
-                outcome = self.prepared(call, end, fail)
-                args, kwargs = args if call.args is None else call.args, kwargs if call.kwargs is None else call.kwargs
-                try:
-                    returned = await original(instance, *args, **kwargs)
-                except BaseException as error:
-                    outcome.lost(error)
-                    raise
-                self.watch(live, outcome, returned)
-                return returned
-
-            return later
-
-        @functools.wraps(original)
-        def wrapper(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-            call = start(instance, args, kwargs)
-            if call is None:
-                return original(instance, *args, **kwargs)
-            outcome = self.prepared(call, end, fail)
-            args, kwargs = args if call.args is None else call.args, kwargs if call.kwargs is None else call.kwargs
-            try:
-                returned = original(instance, *args, **kwargs)
-            except BaseException as error:
-                outcome.lost(error)
-                raise
-            self.watch(live, outcome, returned)
-            return returned
-
-        return wrapper
-
-    def prepared(self, call: Call, end: End, fail: Fail) -> Outcome:
-        """Make the outcome of a call; a report among its arguments may come before the call has returned."""
-        outcome = Outcome(call, perf_counter(), end, fail)
-        if call.state is not None:
-            call.state.outcome = outcome
-        return outcome
-
-    def watch(self, live: Live, outcome: Outcome, returned: Any) -> None:
-        """Wait for the outcome."""
-        try:
-            self.follow(outcome, returned)
-        except Exception as error:
-            live.failed(self.target, error)
-            outcome.told(None)
-
-
-def observing(hook: Hook, live: Live) -> tuple[Start, End, Fail]:
-    """Make the same as `straight` does, where a user's hooks want to be called as well."""
-    observed = Observed(hook, live, True)
-
-    def start(instance: Any, args: Args, kwargs: Kwargs) -> Call | None:
-        operation = observed.begin((instance, *args), kwargs)
-        if operation is None:
-            return None
-        call = operation.call
-        call.span = operation
-        return call
-
-    def end(call: Call, began: float, returned: Any) -> None:
-        observed.finish(call.span, returned)
-
-    def fail(call: Call, began: float, error: BaseException) -> None:
-        call.span.close(error, None, hook.error)
-
-    return start, end, fail
-
-
-def future_done(outcome: Outcome, future: Any) -> None:
+def future_done(outcome: Outcome, producer: Any, future: Any) -> None:
     """Follow a future of kafka-python, whose callbacks run in the thread that sends."""
     together = getattr(future, "_add_cb_eb", None)  # since 3.0, at half of the cost
     if together is None:
@@ -322,7 +202,7 @@ def future_done(outcome: Outcome, future: Any) -> None:
         together(outcome.told, outcome.lost)
 
 
-def aio_future_done(outcome: Outcome, future: Any) -> None:
+def aio_future_done(outcome: Outcome, producer: Any, future: Any) -> None:
     """Follow a future of asyncio."""
     future.add_done_callback(partial(_settled, outcome))
 
@@ -355,7 +235,14 @@ class Report:
         return self.callback(error, message)
 
 
-def report_done(outcome: Outcome, returned: Any) -> None:
+def expect_report(outcome: Outcome) -> None:
+    """Let the report among the arguments of a call know what it ends."""
+    report = outcome.call.state
+    if report is not None:
+        report.outcome = outcome
+
+
+def report_done(outcome: Outcome, producer: Any, returned: Any) -> None:
     """Wait for the report in the call's state; where the application asked for none, the call is all there is.
 
     A report of ours would have to be fetched by the application, by a `poll` that it has no other reason for.

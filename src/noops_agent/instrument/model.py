@@ -85,6 +85,10 @@ class Call:
         self.state = state
 
 
+LEFT_ALONE = Call("", {})
+"""What a describer gives for a call that the user excludes: calls of its layer inside it are left alone too. (With
+None, as for a call that means nothing, the next one beneath would speak.)"""
+
 Describe = Callable[[Any, Args, Kwargs], "Call | None"]
 """(instance, args, kwargs) -> what the call means; None: it is left alone."""
 

@@ -18,7 +18,7 @@ from .. import _core
 from .._core import suppressed
 from .._core.model import clean_message
 from .carriers import inject
-from .model import NOT_AN_ERROR, Call, Duration, Failure
+from .model import LEFT_ALONE, NOT_AN_ERROR, Call, Duration, Failure
 
 if TYPE_CHECKING:
     from .live import Live
@@ -64,6 +64,24 @@ class muted:
             _layers.reset(self._token)
         except ValueError:
             pass
+
+
+class Unspoken(muted):
+    """Stands for the operation of a call that the user excludes; while it is attached its layer is left alone."""
+
+    __slots__ = ()
+
+    call = LEFT_ALONE
+    closed = True
+
+    attach = muted.__enter__
+
+    def detach(self) -> None:
+        """Let the layer speak again."""
+        self.__exit__()
+
+    def close(self, *known: object) -> None:
+        """Nothing was begun."""
 
 
 def speaks(bit: int) -> bool:
@@ -259,7 +277,8 @@ class Operation:
         self.add(found)
         if self.recording:
             self.span.record_exception(error, None if message is None else reworded(error, message))
-            self.span.set_status(ERROR, f"{type(error).__name__}: {message or clean_message(error)}")
+            said = clean_message(error) if message is None else message
+            self.span.set_status(ERROR, f"{type(error).__name__}: {said}")
 
 
 def reworded(error: BaseException, message: str) -> dict[str, Any]:

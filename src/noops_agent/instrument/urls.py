@@ -55,6 +55,8 @@ def redacted_url(url: str) -> str:
     """Replace the credentials before the host, and the secret values of the query."""
     if "@" in url:
         url = _without_credentials(url)
+    if "ig" not in url and "mz-" not in url and "AWS" not in url and "%" not in url:
+        return url  # no secret key can be in it
     start = url.find("?")
     if start < 0:
         return url

@@ -96,15 +96,15 @@ class WSGIExchange(Exchange):
         self._add((data,))
         return written
 
-    def follow(self, body: Any, environ: Environ, buffered: Buffered | None) -> Any:
+    def follow(self, body: Any, environ: Environ) -> Any:
         """Give what the server gets for the body that the application returned."""
         kind = type(body)
         if kind is list or kind is tuple:
             self._add(body)
             self.close()
             return body
-        if buffered is not None:
-            chunks = self._buffered(body, buffered)
+        if self.buffered is not None:
+            chunks = self._chunks(body, self.buffered)
             if chunks is not None:
                 self._add(chunks)
                 self.close()
@@ -115,7 +115,7 @@ class WSGIExchange(Exchange):
             return self._follow_file(body)
         return SizedBody(self, body) if hasattr(kind, "__len__") else Body(self, body)
 
-    def _buffered(self, body: Any, buffered: Buffered) -> Sequence[Any] | None:
+    def _chunks(self, body: Any, buffered: Buffered) -> Sequence[Any] | None:
         try:
             return buffered(body)
         except Exception as problem:
@@ -293,11 +293,13 @@ def observing(
         if outer is not None:
             told = outer.scene is environ and outer.server.live is live
             if not told and outer.join(server, find_route, environ):
+                outer.buffered = buffered
                 start_response = routing(outer, find_route, start_response)
             return original(self, environ, start_response)
         exchange = begin(server, environ, start_response, find_route)
         if exchange is None:
             return original(self, environ, start_response)
+        exchange.buffered = buffered
         operation = exchange.operation
         operation.attach()
         try:
@@ -307,7 +309,7 @@ def observing(
             raise
         finally:
             operation.detach()
-        return exchange.follow(body, environ, buffered)
+        return exchange.follow(body, environ)
 
     return call
 
