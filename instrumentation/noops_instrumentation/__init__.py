@@ -77,12 +77,15 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 
 ELSEWHERE: dict[str, str] = {
     "aiopg": "psycopg2",
+    "boto3": "botocore",
+    "boto3sqs": "botocore",
     "dbapi": "sqlite3",
     "elasticsearch_sdk": "elasticsearch",
     "grpc_aio_client": "grpc",
     "grpc_aio_server": "grpc",
     "grpc_client": "grpc",
     "grpc_server": "grpc",
+    "httpx2": "httpx",
     "kafka_python": "kafka",
     "openai_v2": "openai",
     "opensearch_py": "opensearch",

@@ -27,8 +27,8 @@ from noops_agent.instrument import (
 
 
 def _request(session: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    method = args[0] if args else kwargs["method"]
-    url = _url(session, args[1] if len(args) > 1 else kwargs["str_or_url"], kwargs.get("params"))
+    method = args[0] if args else kwargs.get("method")
+    url = _url(session, args[1] if len(args) > 1 else kwargs.get("str_or_url"), kwargs.get("params"))
     if url is None or type(method) is not str:
         return None
     headers = kwargs.get("headers")

@@ -57,8 +57,7 @@ def _route(request: Any) -> str | None:
 def _finished(exchange: Exchange, args: Args, returned: Any) -> bool:
     request = args[1]
     if returned is None:
-        exchange.gone = True  # the handler was cancelled: nobody waits for an answer
-        return True
+        return True  # an exception went through: there is no response
     exchange.begun()  # of a response that was written as a whole, just now
     response, reset = returned
     exchange.gone = bool(reset) or request.transport is None

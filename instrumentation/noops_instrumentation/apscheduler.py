@@ -22,7 +22,7 @@ from noops_agent.instrument import (
     Kwargs,
     messaging,
 )
-from noops_agent.instrument.deliveries import Everywhere, Muted
+from noops_agent.instrument.frameworks import Everywhere, Muted
 
 _FUNCTION = "code.function.name"
 _EVENT_JOB_MISSED = 2**14

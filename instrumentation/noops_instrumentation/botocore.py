@@ -111,7 +111,7 @@ _SYSTEMS = {"SQS": "aws_sqs", "SNS": "aws.sns"}
 
 
 def _api_call(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    operation = args[0] if args else kwargs["operation_name"]
+    operation = args[0] if args else kwargs.get("operation_name", "")
     given = args[1] if len(args) > 1 else kwargs.get("api_params")
     meta = client.meta
     url = meta.endpoint_url or ""

@@ -33,7 +33,7 @@ from noops_agent.instrument import (
     messaging,
     urls,
 )
-from noops_agent.instrument.deliveries import Everywhere, Given, Muted
+from noops_agent.instrument.frameworks import Everywhere, Given, Muted
 
 _TASK = "celery.task_name"
 _STATE = "celery.state"

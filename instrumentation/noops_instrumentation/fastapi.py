@@ -1,7 +1,8 @@
 """FastAPI: one span a request, named by the path of its route, included and mounted routers too.
 
 FastAPI traces and measures by itself once a global provider is set (from 0.165 on); it is told with each request that
-somebody does that already, the way its own nested applications are told.
+somebody does that already, the way its own nested applications are told; its spans of dependencies and endpoints, and
+`get_telemetry_data()`, are not there then.
 
 Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP server".
 """

@@ -25,7 +25,9 @@ from noops_agent.instrument import (
 
 
 def _send(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    request = args[0] if args else kwargs["request"]
+    request: Any = args[0] if args else kwargs.get("request")
+    if not hasattr(request, "extensions"):
+        return None  # it will be refused
     headers = request.headers
     call = http_client.described(
         INSTRUMENTATION.options, request.method, _text(request.url), headers, http_client.resends(request)

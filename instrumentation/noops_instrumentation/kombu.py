@@ -13,7 +13,8 @@ from queue import Empty
 from typing import Any
 
 from noops_agent.instrument import CONSUMER, PRODUCER, Args, Call, Hook, Instrumentation, Kwargs, messaging
-from noops_agent.instrument.deliveries import Handed, Muted, Received
+from noops_agent.instrument.deliveries import Handed, Received
+from noops_agent.instrument.frameworks import Muted
 from noops_agent.instrument.messaging import DELIVERY_TAG, RABBITMQ, ROUTING_KEY, amqp_destination, amqp_time
 
 _INTERNAL = frozenset(("celery", "kombu"))

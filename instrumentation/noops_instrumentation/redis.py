@@ -237,14 +237,15 @@ INSTRUMENTATION = Instrumentation(
         _hook("redis.asyncio.client:Redis.execute_command", _command),
         _hook("redis.asyncio.client:Pipeline.immediate_execute_command", _command),
         _hook("redis.asyncio.client:Pipeline.execute", _pipeline),
-        _hook("redis.asyncio.cluster:RedisCluster.execute_command", _cluster_command),
-        _hook("redis.asyncio.cluster:ClusterPipeline.execute", _cluster_pipeline),
+        # From redis-py 4.3 on:
+        _hook("redis.asyncio.cluster:RedisCluster.execute_command", _cluster_command, optional=True),
+        _hook("redis.asyncio.cluster:ClusterPipeline.execute", _cluster_pipeline, optional=True),
         _hook("redis.asyncio.cluster:TransactionStrategy._immediate_execute_command", _watched_command, optional=True),
         # Bookkeeping of the client's own: what a cluster is like, and the health of several databases.
         Quiet("redis._parsers.commands:CommandsParser.initialize", optional=True),
         Quiet("redis.commands.parser:CommandsParser.initialize", optional=True),  # before redis-py 5
         Quiet("redis.cluster:NodesManager.initialize"),
-        Quiet("redis.asyncio.cluster:NodesManager.initialize"),
+        Quiet("redis.asyncio.cluster:NodesManager.initialize", optional=True),
         Quiet("redis.asyncio.multidb.healthcheck:PingHealthCheck.check_health", optional=True),
         After("redis.observability.config:OTelConfig.should_track_command", _untracked, optional=True),
     ),

@@ -30,8 +30,8 @@ _new = CaseInsensitiveDict.__new__
 
 
 def _send(adapter: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    request = args[0] if args else kwargs["request"]
-    url = request.url
+    request: Any = args[0] if args else kwargs.get("request")
+    url = getattr(request, "url", None)
     if type(url) is not str:
         return None
     headers = request.headers

@@ -26,7 +26,7 @@ from noops_agent.instrument import (
     Kwargs,
     messaging,
 )
-from noops_agent.instrument.deliveries import Everywhere, Muted
+from noops_agent.instrument.frameworks import Everywhere, Muted
 
 _HEADERS = "noops_headers"
 """Key in the `meta` of a job."""

@@ -10,6 +10,7 @@ Source: OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -158,7 +159,7 @@ def _leaves(router: Any, above: str) -> Iterator[tuple[Any, str, Any]]:
 
 
 def _fetch(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    request = args[0] if args else kwargs["request"]
+    request: Any = args[0] if args else kwargs.get("request")
     if hasattr(request, "url"):
         return _described(request, request.url, request.method, request.headers)
     if type(request) is not str:
@@ -167,6 +168,28 @@ def _fetch(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     if call is not LEFT_ALONE and call.inject is not None:
         kwargs["headers"] = call.inject
     return call
+
+
+def _connect(nothing: None, args: Args, kwargs: Kwargs) -> Call | None:
+    """Describe the handshake of a WebSocket; a bare URL is made the request that Tornado would make of it."""
+    url: Any = args[0] if args else kwargs.get("url")
+    if hasattr(url, "url"):
+        return _described(url, url.url, url.method, url.headers)
+    if type(url) is not str or len(args) > 1:
+        return None
+    call = http_client.described(INSTRUMENTATION.options, "GET", url, ())
+    if call is not LEFT_ALONE:
+        kwargs.pop("url", None)
+        made = sys.modules["tornado.httpclient"].HTTPRequest(url, connect_timeout=kwargs.pop("connect_timeout", None))
+        call.inject = made.headers
+        call.args = (made,)
+    return call
+
+
+def _connected(call: Call, connection: Any) -> Attributes | None:
+    _restore(call)
+    headers = getattr(connection, "headers", None)
+    return http_client.responded(INSTRUMENTATION.options, 101, 11, getattr(headers, "get_all", None))
 
 
 def _described(request: Any, url: str, method: Any, headers: Any) -> Call:
@@ -218,6 +241,15 @@ INSTRUMENTATION = Instrumentation(
             CLIENT,
             _fetch,
             result=_response,
+            error=_failure,
+            duration=http_client.DURATION,
+            layer=http_client.LAYER,
+        ),
+        Settled(
+            "tornado.websocket:websocket_connect",
+            CLIENT,
+            _connect,
+            result=_connected,
             error=_failure,
             duration=http_client.DURATION,
             layer=http_client.LAYER,

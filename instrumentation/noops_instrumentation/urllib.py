@@ -24,7 +24,7 @@ from noops_agent.instrument import (
 
 
 def _open(opener: Any, args: Args, kwargs: Kwargs) -> Call | None:
-    request = args[0]
+    request: Any = args[0] if args else kwargs.get("req")
     url = request.full_url
     if not url.startswith(("http:", "https:")):
         return None

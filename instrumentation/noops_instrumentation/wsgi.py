@@ -2,6 +2,7 @@
 
 The servers are those of gunicorn, waitress, Werkzeug, cheroot, gevent, eventlet, Tornado, hypercorn, granian and the
 standard library. An application that runs in an ASGI server, behind a bridge, belongs to the request of that server.
+uWSGI and mod_wsgi call applications from C: there, those of Flask and Django speak for themselves.
 
 Source: PEP 3333; OpenTelemetry semantic conventions 1.44, docs/http/http-spans.md, "HTTP server".
 """

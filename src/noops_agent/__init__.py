@@ -24,9 +24,31 @@ _HOMES = {
     "stats": "._lifecycle",
     "span": "._signals.span",
     "suppress": "._signals.context",
+    "counter": "._signals.measure",
+    "up_down_counter": "._signals.measure",
+    "gauge": "._signals.measure",
+    "histogram": "._signals.measure",
+    "observe": "._signals.observe",
+    "timed": "._signals.timed",
 }
 
-__all__ = ["__version__", "flush", "init", "sdk", "shutdown", "span", "stats", "status", "suppress"]
+__all__ = [
+    "__version__",
+    "counter",
+    "flush",
+    "gauge",
+    "histogram",
+    "init",
+    "observe",
+    "sdk",
+    "shutdown",
+    "span",
+    "stats",
+    "status",
+    "suppress",
+    "timed",
+    "up_down_counter",
+]
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,7 +56,10 @@ if TYPE_CHECKING:
     from . import sdk
     from ._lifecycle import flush, init, shutdown, stats, status
     from ._signals.context import suppress
+    from ._signals.measure import counter, gauge, histogram, up_down_counter
+    from ._signals.observe import observe
     from ._signals.span import span
+    from ._signals.timed import timed
 
 
 def __getattr__(name: str) -> Any:

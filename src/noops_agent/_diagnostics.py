@@ -51,7 +51,8 @@ MESSAGES: dict[str, tuple[int, str]] = {
         WARNING,
         "{name!r} is no name of a metric: a letter, then letters, digits and _ . - /, 255 at most; it is not recorded",
     ),
-    "metric.unit": (WARNING, "{unit!r} is no unit of the metric {name}: 63 characters of ASCII at most; it is left out"),
+    "metric.unit": (WARNING, "{unit!r} is no unit (of {name}): 63 characters of ASCII at most; it is left out"),
+    "metric.kind": (WARNING, "{kind!r} (of {name}) is not gauge, counter or up_down_counter; it is not recorded"),
     "metric.callback": (WARNING, "the callback of the metric {name} raised, which gives no measurement: {error}"),
     # settings and resource
     "setting.bad": (WARNING, "{place}: {value} is not {wanted}; {remedy}"),

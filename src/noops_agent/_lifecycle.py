@@ -18,7 +18,7 @@ from ._config import Settings, load, masked
 from ._env import PROVEN, allocate_lock, in_thread, process_name, start_thread
 from ._export import loading
 from ._imports import drop_unfinished
-from ._signals import context, propagation, span
+from ._signals import context, propagation, runtime, span
 from ._signals.rescue import Rescue
 from ._signals.resource import make_resource, refresh
 from ._signals.sampling import make_sampler
@@ -172,6 +172,8 @@ def install(agent: Agent) -> None:
     span.tracer.suppressible = True
     agent.undo.append(registry.activate(settings))
     agent.undo.append(carry.join(os.environ))
+    if settings.runtime_metrics:
+        agent.undo.append(runtime.watch())
     if settings.handle_signals:
         agent.undo.append(handle_signals(agent))
     for last in (agent.leave, _diagnostics.silence):  # the last one registered runs first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue as queues
 import socket
 import uuid
@@ -24,6 +25,16 @@ BROKERS = {
 def ids(context: Any) -> tuple[int, int]:
     """What tells a span; whether it came from another process doesn't matter here."""
     return context.trace_id, context.span_id
+
+
+@pytest.fixture(scope="module", autouse=True)
+def swept() -> Iterator[None]:
+    """Delete what the transport leaves behind in Redis of queues that are gone."""
+    yield
+    redis = pytest.importorskip("redis")
+    with redis.Redis(host="127.0.0.1", port=6379, db=5) as store, contextlib.suppress(redis.ConnectionError):
+        for key in store.scan_iter("_kombu.binding*noops-test-*"):
+            store.delete(key)
 
 
 @pytest.fixture(params=BROKERS)

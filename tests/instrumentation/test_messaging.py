@@ -16,7 +16,8 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from noops_agent.instrument import CLIENT, CONSUMER, PRODUCER, Call, Hook, Instrumentation, messaging
-from noops_agent.instrument.deliveries import Deliveries, Everywhere, Given, Handed, Loop, Muted, Received
+from noops_agent.instrument.deliveries import Deliveries, Handed, Loop, Received
+from noops_agent.instrument.frameworks import Everywhere, Given, Muted
 from noops_agent.instrument.live import Live
 from noops_agent.instrument.messaging import amqp_destination, amqp_time
 

@@ -17,10 +17,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.system.conftest import Collector
 
-from .programs import rq_jobs
-
 rq = pytest.importorskip("rq")
 redis = pytest.importorskip("redis")
+from .programs import rq_jobs  # noqa: E402
 
 PROGRAMS = Path(__file__).parent / "programs"
 LIMIT_S = 30.0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,9 @@ DOCTOR = (sys.executable, "-m", "noops_agent", "doctor")
 
 
 def run_doctor(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    return subprocess.run(
-        [*DOCTOR, *words], capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ}
-    )
+    """Run the command; it looks at libraries only where a test says which, for that takes seconds."""
+    environ = {**os.environ, "NOOPS_INSTRUMENT": "none", **environ}
+    return subprocess.run([*DOCTOR, *words], capture_output=True, text=True, timeout=120, check=False, env=environ)
 
 
 def examined(*words: str, **environ: str) -> tuple[bool, dict[str, list[tuple[str, str]]]]:
@@ -250,3 +250,61 @@ def free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return int(held.getsockname()[1])
+
+
+# ---- libraries -------------------------------------------------------------------------------------------
+
+ALL = {"NOOPS_INSTRUMENT": "all"}
+
+
+def told_of(library: str, texts: list[tuple[str, str]]) -> tuple[str, str]:
+    """What it says of one library."""
+    (found,) = [(state, text) for state, text in texts if text.startswith((f"{library} ", f"{library}:"))]
+    return found
+
+
+def test_each_library_that_is_installed_is_listed_with_its_version() -> None:
+    """Imported, and patched, by a program of doctor's own."""
+    flask = metadata.version("flask")
+    _, found = examined(**ALL)
+    state, text = found["libraries"][0]
+    assert state == "ok"
+    assert text.startswith("patched: ")
+    assert {f"flask {flask}", "sqlite3", "threading"} <= set(text.removeprefix("patched: ").split(", "))
+
+
+def test_a_library_that_is_switched_off_is_told() -> None:
+    """Whoever misses its spans finds out why."""
+    _, found = examined(NOOPS_DISABLE="flask", **ALL)
+    assert told_of("flask", found["libraries"]) == ("note", "flask: skipped: the settings leave it out")
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.20.0", "aiosqlite 0.20.0: partly patched: aiosqlite"),
+        ("0.1.0", "aiosqlite: skipped: aiosqlite 0.1.0 is older than >=0.17"),
+    ],
+)
+def test_a_library_that_is_not_as_expected_is_told(tmp_path: Path, version: str, expected: str) -> None:
+    """Targets that are missing, and versions that are too old."""
+    (tmp_path / "aiosqlite").mkdir()
+    (tmp_path / "aiosqlite" / "__init__.py").write_text("")
+    (tmp_path / "aiosqlite" / "core.py").write_text("class Connection: pass")
+    (tmp_path / f"aiosqlite-{version}.dist-info").mkdir()
+    _, found = examined(PYTHONPATH=str(tmp_path), **ALL)
+    state, text = told_of("aiosqlite", found["libraries"])
+    assert state == "note"
+    assert text.startswith(expected)
+
+
+def test_without_a_probe_libraries_are_named_and_not_imported() -> None:
+    """`--no-probe` starts nothing."""
+    _, found = examined("--no-probe", **ALL)
+    assert found["libraries"][0][1].startswith("installed, not tried: ")
+
+
+def test_no_library_is_asked_for_where_none_is_wanted() -> None:
+    """And it says by what."""
+    _, found = examined()
+    assert found["libraries"] == [("note", "none is instrumented, by NOOPS_INSTRUMENT")]

@@ -64,6 +64,7 @@ SAMPLES: dict[str, tuple[str, Any, str, Any]] = {
     "semconv_opt_in": ("http/dup", ("http/dup",), "database/dup", ("database/dup",)),
     "capture_message_content": ("true", True, "TRUE", True),
     "log_correlation": ("true", True, "TRUE", True),
+    "runtime_metrics": ("false", False, "", None),
     "export_interval_s": ("1m", 60.0, "200", 0.2),
     "export_timeout_s": ("5s", 5.0, "1000", 1.0),
     "export_queue_size": ("10000", 10000, "20000", 20000),

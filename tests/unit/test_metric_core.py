@@ -153,7 +153,7 @@ def test_cumulative_sums_stay_and_delta_sums_start_anew(core: ModuleType) -> Non
     assert (values(total), values(delta, 20)) == ([({}, 2)], [])
     counter.add(3)
     assert values(total) == [({}, 5)]
-    assert delta.collect(30) == [({}, 20, 3, [])] or delta.collect(30)[0][2] == 3
+    assert values(delta, 30) == [({}, 3)]
 
 
 def test_a_delta_begins_where_the_one_before_ended(core: ModuleType) -> None:
@@ -251,13 +251,13 @@ def test_delta_histograms_start_anew(core: ModuleType) -> None:
 
 
 def test_exponential_buckets_lower_their_scale_to_fit(core: ModuleType) -> None:
-    """1 to 1024 in four buckets: the finest scale that holds them has base 2 ** 8."""
+    """1 to 1024 in four buckets: the finest scale that holds them has base 2 ** 4."""
     stream = core.Stream(Shape(EXPONENTIAL, max_size=4, signed=True))
     for value in (1, 2, 4, 1024, 0, -3):
         stream.observe(value)
     ((_, (count, total, least, greatest, scale, zeros, positive, negative)),) = values(stream)
     assert (count, total, least, greatest, zeros) == (6, 1028, -3, 1024, 1)
-    assert (scale, positive, negative) == (-2, (-1, [1, 2, 1]), (0, [1]))
+    assert (scale, positive, negative) == (-2, (-1, [1, 2, 0, 1]), (0, [1]))
 
 
 def test_exponential_buckets_hold_all_doubles(core: ModuleType) -> None:

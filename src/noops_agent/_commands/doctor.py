@@ -130,7 +130,7 @@ def examine(active: bool) -> Iterator[Finding]:
         yield from configuration(settings, list(listener.texts))
         if active and settings.enabled:
             yield from injection()
-        yield from instrumentation(active and settings.enabled)
+        yield from instrumentation(settings, active and settings.enabled)
         yield from other_agents(os.environ)
         yield from state_folder(settings)
         yield from exporters(settings, active and settings.enabled)
@@ -201,8 +201,11 @@ def start(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def instrumentation(active: bool) -> Iterator[Finding]:
+def instrumentation(settings: Settings, active: bool) -> Iterator[Finding]:
     """Tell of each library that is installed whether it is instrumented when a program imports it."""
+    if "none" in settings.instrument:
+        yield Finding(NOTE, "libraries", f"none is instrumented, by {settings.origin('instrument')}")
+        return
     try:
         done = start("-m", "noops_agent._commands.libraries") if active else None
         reports = [] if done is None else libraries.read(done.stdout)

@@ -315,6 +315,12 @@ TABLE: tuple[Setting, ...] = (
         "Give the root logger a format with trace and span id, where it has none.",
         ("OTEL_PYTHON_LOG_CORRELATION",),
     ),
+    Setting(
+        "runtime_metrics",
+        True,
+        boolean,
+        "Measure the process and the interpreter: processor, memory, garbage collection, event loops, thread pools.",
+    ),
     # when they are sent
     Setting(
         "export_interval_s",

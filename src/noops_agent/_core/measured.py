@@ -63,7 +63,14 @@ def tidy(attributes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     The first has a tagged tuple in the place of each value that is not plain, for 1, 1.0 and True differ inside of
     sequences as well.
     """
-    shown = clean(dict(attributes)) if isinstance(attributes, Mapping) else {}
+    shown: Any = {}
+    try:
+        if isinstance(attributes, Mapping):
+            shown = clean(dict(attributes))
+    except Exception:
+        pass
+    if type(shown) is not dict:  # a key that could not be compared, say
+        shown = {}
     return {key: value if type(value) in PLAIN else frozen(value) for key, value in shown.items()}, shown
 
 
@@ -77,10 +84,11 @@ def frozen(value: Any) -> tuple[Any, ...]:
 
 
 def number_of(amount: Any) -> int | float | None:
-    """Read a number of another type, numpy's or decimal's say; None: it is none, or not finite."""
+    """Read a number of another type, numpy's or decimal's say, finite or not; None: it is none."""
     try:
-        number: int | float = amount.__index__() if hasattr(amount, "__index__") else float(amount)
-        return number if isinstance(number, int) or number - number == 0 else None
+        if hasattr(amount, "__index__"):
+            return int(amount.__index__())
+        return float(amount) if hasattr(amount, "__float__") else None
     except Exception:
         return None
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
 
-from .http_server import KEY, Exchange, HTTPServer, Keys, departs, exchange_of
+from .exchange import KEY, Exchange, departs, exchange_of
+from .http_server import HTTPServer, Keys
 from .model import Args, Kwargs
 from .patch import Patch, Wrapper
 
@@ -181,8 +182,9 @@ def observing(
         exchange = begin(server, scope, send, find_route, mark)
         if exchange is None:
             return await original(self, scope, receive, send)
-        operation = exchange.operation
-        operation.attach()
+        attach, leave = exchange.operation.activation()
+        exchange.leave = leave
+        attach()
         token = current.set(exchange)
         try:
             return await original(self, scope, receive, exchange.send)
@@ -191,7 +193,7 @@ def observing(
             raise
         finally:
             exchange.close()
-            operation.detach()
+            leave()
             try:
                 current.reset(token)
             except ValueError:

@@ -84,6 +84,8 @@ class Served(Patch):
 
     def _end(self, exchange: Exchange, args: tuple[Any, ...], returned: Any, error: BaseException | None) -> None:
         done = True
+        if isinstance(error, ConnectionError):
+            exchange.gone = True
         try:
             done = self.finished(exchange, args, returned)
         except Exception as problem:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagators.textmap import Getter
 
-from .http_server import KEY, Exchange, HTTPServer, Keys, whole
+from .exchange import KEY, Exchange
+from .forwarded import whole
+from .http_server import HTTPServer, Keys
 from .patch import Patch, Wrapper
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ KEYS = Keys(environ_key, EnvironGetter())
 class WSGIExchange(Exchange):
     """An exchange whose `start_response` stands in the place of the server's."""
 
+    attach: Callable[[], object]
+    leave: Callable[[], object]
     _start: Callable[..., Any]
     _write: Callable[[bytes], object]
 
@@ -157,7 +161,7 @@ class Body:
         self._exchange = exchange
         self._body = body
         self._closing = getattr(body, "close", None)
-        self._attach, self._detach = exchange.operation.activation()
+        self._attach, self._detach = exchange.attach, exchange.leave
 
     def __iter__(self) -> Body:
         body = self._body
@@ -264,6 +268,7 @@ def begin(
             exchange._home = exchange.scene = environ
             exchange.find_route = find_route
             exchange._start = start_response
+            exchange.attach, exchange.leave = exchange.operation.activation()
             if server.request_headers:
                 server.capture(exchange, environ_headers(environ))
         return exchange  # type: ignore[no-any-return]
@@ -300,15 +305,14 @@ def observing(
         if exchange is None:
             return original(self, environ, start_response)
         exchange.buffered = buffered
-        operation = exchange.operation
-        operation.attach()
+        exchange.attach()
         try:
             body = original(self, environ, exchange.start_response)
         except BaseException as error:
             exchange.close(error)
             raise
         finally:
-            operation.detach()
+            exchange.leave()
         return exchange.follow(body, environ)
 
     return call

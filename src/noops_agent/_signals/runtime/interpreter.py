@@ -51,7 +51,7 @@ class Counts:
         """Make what reads one of the counts, by generation."""
 
         def read() -> list[Value]:
-            parts = zip(gc.get_stats(), self._before, GENERATIONS)
+            parts = zip(gc.get_stats(), self._before, GENERATIONS, strict=False)
             return [(now[key] - before.get(key, 0), attributes) for now, before, attributes in parts]
 
         return read
@@ -111,7 +111,7 @@ class Pauses:
 
     def record(self, histogram: Any) -> None:
         """Record what was kept since the last time."""
-        for kept, attributes in zip(self.kept, GENERATIONS):
+        for kept, attributes in zip(self.kept, GENERATIONS, strict=True):
             if len(kept) == MOST_PAUSES:
                 _diagnostics.count("runtime.pauses.full")
             for _ in range(len(kept)):  # recording may itself bring about a collection

@@ -44,14 +44,15 @@ def is_ordinary(loop: Any) -> bool:
     clock = getattr(kind, "time", None)
     return "time" not in getattr(loop, "__dict__", ()) and getattr(clock, "__module__", None) in (
         "asyncio.base_events",
-        None,  # uvloop's, written in C
+        "uvloop.loop",
+        None,  # a method written in C
     )
 
 
 class Run:
     """One loop, while it runs."""
 
-    __slots__ = ("attributes", "loop", "number", "on", "_due", "_record", "_timer")
+    __slots__ = ("_due", "_record", "_timer", "attributes", "loop", "number", "on")
 
     def __init__(self, loop: Any, record: Callable[..., object]) -> None:
         self.loop = loop

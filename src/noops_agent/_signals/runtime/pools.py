@@ -39,12 +39,14 @@ class Pools:
     def look(self) -> dict[str, tuple[dict[int, Any], int]]:
         """Give, by name, the queues of the pools and the number of their workers."""
         module = sys.modules.get("concurrent.futures.thread")
-        registry = getattr(module, "_threads_queues", None)
+        registry: Any = getattr(module, "_threads_queues", None)
         found: dict[str, tuple[dict[int, Any], int]] = {}
-        for reference in () if registry is None else registry.keyrefs():
+        if registry is None:
+            return found
+        for reference in registry.keyrefs():
             thread = reference()
             queue = None if thread is None else registry.get(thread)
-            if thread is None or queue is None or not thread.is_alive():
+            if queue is None or not thread.is_alive():
                 continue
             name = self.name_of(thread)
             queues, workers = found.get(name, ({}, 0))
@@ -55,8 +57,7 @@ class Pools:
     def waiting(self) -> list[Value]:
         """Count the tasks that no worker has begun."""
         return [
-            (sum(queue.qsize() for queue in queues.values()), {NAME: name})
-            for name, (queues, _) in self.look().items()
+            (sum(queue.qsize() for queue in queues.values()), {NAME: name}) for name, (queues, _) in self.look().items()
         ]
 
     def workers(self) -> list[Value]:

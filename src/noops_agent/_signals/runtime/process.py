@@ -81,7 +81,7 @@ def descriptors_listed(folder: str) -> int:
 
 
 class Utilization:
-    """Share of the processors that the process has used since the last measurement; before the first, since its start."""
+    """Share of the processors that the process has used since the last measurement, at first since its start."""
 
     def __init__(self, age: Callable[[], float] | None) -> None:
         """
