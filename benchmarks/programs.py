@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import tempfile
 import urllib.request
@@ -66,15 +67,26 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.communicate(timeout=60)
+        try:
+            self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
         self.said.close()
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request, wait for its answer."""
+    def ask(self, longest_s: float = 120, **request: Any) -> dict[str, Any]:
+        """Send a request, wait for its answer.
+
+        Raises:
+            RuntimeError: The worker ended, or gave no answer for so long.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
+        ready, _, _ = select.select([self.process.stdout], [], [], longest_s)
+        if not ready:
+            self.process.kill()
         line = self.process.stdout.readline()
         if not line:
             self.said.seek(0)

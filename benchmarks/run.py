@@ -15,7 +15,6 @@ from typing import Any
 
 import environments
 import export
-import instrumentation
 import latency
 import memory
 import report
@@ -25,6 +24,8 @@ from ladder import LADDER, SPANS
 from peers import PEERS
 from programs import HERE, Sink, running_sink
 from report import Answer, Budget
+
+import instrumentation
 
 QUESTIONS: dict[str, Callable[[Sink, bool], Answer]] = {
     "span": span.measure,

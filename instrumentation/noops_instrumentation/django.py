@@ -15,7 +15,7 @@ from typing import Any
 
 from noops_agent.instrument import Args, Before, Instrumentation, Kwargs
 from noops_agent.instrument.asgi import ASGIMethod
-from noops_agent.instrument.http_server import Exchange, Noted, exchange_of
+from noops_agent.instrument.http_server import KEY, Noted, exchange_of
 from noops_agent.instrument.wsgi import WSGIMethod
 
 
@@ -31,9 +31,9 @@ def _buffered(body: Any) -> Sequence[Any] | None:
     return None if getattr(body, "streaming", True) else body._container
 
 
-def _exchange(request: Any) -> Exchange | None:
-    environ = getattr(request, "environ", None)
-    return exchange_of(getattr(request, "scope", None) if environ is None else environ)
+def _exchange(request: Any) -> Any:
+    found = request.META.get(KEY)  # the environ itself, below WSGI
+    return exchange_of(getattr(request, "scope", None)) if found is None else found
 
 
 def _resolved(request: Any, match: Any) -> None:

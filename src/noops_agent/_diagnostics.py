@@ -78,6 +78,31 @@ MESSAGES: dict[str, tuple[int, str]] = {
     ),
     "sampler.argument": (WARNING, "OTEL_TRACES_SAMPLER_ARG: {value!r} is no ratio from 0 to 1; 1 is used"),
     "rule.bad": (WARNING, "NOOPS_SAMPLE_RULES: {rule!r} is no pattern=ratio; it is ignored"),
+    # metrics
+    "meter.unnamed": (INFO, "a meter was asked for without a name; it measures nothing"),
+    "instrument.invalid": (WARNING, "{name!r} is no name of an instrument; it measures nothing"),
+    "instrument.conflict": (
+        WARNING,
+        "the meter {meter} has several instruments with the name {name!r}, of other kinds, units or descriptions",
+    ),
+    "instrument.advice": (INFO, "the histogram {name} exists already, with other buckets; they stay"),
+    "unit.invalid": (WARNING, "{unit!r} is no unit (up to 63 characters of ASCII); {name} has none"),
+    "boundaries.invalid": (WARNING, "the bucket boundaries of {place} are passed over: {error}"),
+    "measurement.negative": (WARNING, "{kind} {name} was given negative values, which were left out"),
+    "measurement.unreadable": (WARNING, "{name} was given values that are no finite numbers; they were left out"),
+    "metric.overflow": (
+        WARNING,
+        "the metric {name} has more than {limit} sets of attributes; further ones are joined into one series "
+        "(otel.metric.overflow). The attribute with most values is {attribute!r}: {values}",
+    ),
+    "callback.failed": (WARNING, "a callback of {name} raised, its values are missing: {error}"),
+    "callback.slow": (WARNING, "the callbacks of observable instruments took too long; some values are missing"),
+    "view.unfit": (WARNING, "{name} is a {kind}: it can't be shown as a histogram"),
+    "view.failed": (WARNING, "a view could not be applied: {error}"),
+    "view.conflict": (WARNING, "a view gives several metrics the name {name!r}"),
+    "exemplars.unknown": (WARNING, "OTEL_METRICS_EXEMPLAR_FILTER: {name!r} is not known; trace_based is used"),
+    "reader.taken": (WARNING, "the metric reader {name} belongs to a meter provider already"),
+    "reader.unknown": (WARNING, "the metric reader {name} does not belong to this meter provider"),
     # export
     "export.failed": (
         WARNING,

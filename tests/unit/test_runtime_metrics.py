@@ -276,8 +276,7 @@ def test_the_queue_and_the_workers_of_a_pool_are_counted(metering: Metering, mea
         hold.set()
         for pool in pools:
             pool.shutdown()
-    values = metering.values()
-    assert ("thumbs",) not in {key for key in Pools().look()}
+    assert "thumbs" not in Pools().look()
 
 
 def test_pools_with_ever_new_names_are_told_as_one() -> None:

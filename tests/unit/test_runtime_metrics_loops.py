@@ -403,5 +403,3 @@ def test_which_loops_are_ordinary() -> None:
             return 0.0
 
     assert not is_ordinary(Fake())
-
-

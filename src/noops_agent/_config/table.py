@@ -302,6 +302,21 @@ TABLE: tuple[Setting, ...] = (
         ("OTEL_SEMCONV_STABILITY_OPT_IN",),
     ),
     Setting(
+        "known_methods",
+        None,
+        names,
+        "HTTP methods that are recorded as they are; all others are recorded as `_OTHER`.",
+        ("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS",),
+        default_doc="those of the convention",
+    ),
+    Setting(
+        "excluded_services",
+        (),
+        names,
+        "gRPC services whose calls are left out, such as `grpc.health.v1.Health`.",
+        ("OTEL_PYTHON_GRPC_EXCLUDED_SERVICES",),
+    ),
+    Setting(
         "capture_message_content",
         False,
         boolean,
@@ -320,6 +335,14 @@ TABLE: tuple[Setting, ...] = (
         True,
         boolean,
         "Measure the process and the interpreter: processor, memory, garbage collection, event loops, thread pools.",
+    ),
+    Setting(
+        "log_format",
+        None,
+        text,
+        "The format that `log_correlation` gives the root logger.",
+        ("OTEL_PYTHON_LOG_FORMAT",),
+        default_doc="that of OpenTelemetry's instrumentation of logging",
     ),
     # when they are sent
     Setting(

@@ -89,7 +89,8 @@ class Series:
         self.total = exact(self.total + number)
         if shape.kind == SUM:
             return 0
-        self.least, self.greatest = min(self.least, float(number)), max(self.greatest, float(number))
+        if shape.extremes:
+            self.least, self.greatest = min(self.least, float(number)), max(self.greatest, float(number))
         if shape.kind == HISTOGRAM:
             cell = bisect_left(shape.bounds, float(number))
             self.counts[cell] += 1

@@ -284,7 +284,7 @@ cdef class Stream:
 
     cdef readonly object shape
     cdef int kind, max_size, max_scale, sides, asks, cells
-    cdef bint delta, observed
+    cdef bint delta, observed, extremes
     cdef object keys, filter, make_reservoir
     cdef double *bounds
     cdef size_t bounds_size, buckets
@@ -306,6 +306,7 @@ cdef class Stream:
         self.keys, self.limit = shape.keys, shape.limit
         self.max_size, self.max_scale = shape.max_size, shape.max_scale
         self.sides = 2 if shape.signed else 1
+        self.extremes = shape.extremes
         self.cells = 1
         if self.kind == HISTOGRAM:
             self.bounds_size = len(shape.bounds)
@@ -545,11 +546,13 @@ cdef class Stream:
         else:
             noops_add(value, n)
             if self.kind == HISTOGRAM:
-                noops_extremes(value, n.number)
+                if self.extremes:
+                    noops_extremes(value, n.number)
                 cell = noops_bucket(self.bounds, self.bounds_size, n.number)
                 noops_buckets(value)[cell] += 1
             elif self.kind == EXPONENTIAL:
-                noops_extremes(value, n.number)
+                if self.extremes:
+                    noops_extremes(value, n.number)
                 if n.number == 0:
                     value.zeros += 1
                 else:
@@ -808,7 +811,7 @@ cdef class Stream:
                 put_words(b, 0x3A, self.bounds, self.bounds_size)
             else:
                 self.put_exponential(b, v)
-            if self.shape.extremes:
+            if self.extremes:
                 put_double(b, EXTREMES[self.kind], v.least)
                 put_double(b, EXTREMES[self.kind] + 8, v.greatest)
         if series.exemplars is not NULL or series.reservoir is not NULL:

@@ -5,80 +5,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._core.measured import HISTOGRAM, LAST, SUM
+from .._core.measured import HISTOGRAM, LAST, SUM, Shape
 from .reading import Entry
 
 
 def metrics_data(resource: Any, found: Sequence[tuple[Entry, list[Any]]], now_ns: int) -> Any:
     """Build the SDK's tree; None where there are no points."""
-    from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
+    from opentelemetry.sdk.metrics import export as sdk
 
     scopes: dict[Any, list[Any]] = {}
     for entry, points in found:
-        scopes.setdefault(entry.instrument.instrumentation_scope, []).append(metric(entry, points, now_ns))
+        scopes.setdefault(entry.instrument.instrumentation_scope, []).append(metric(sdk, entry, points, now_ns))
     if not scopes:
         return None
     of_scopes = [
-        ScopeMetrics(scope=scope, metrics=metrics, schema_url=scope.schema_url) for scope, metrics in scopes.items()
+        sdk.ScopeMetrics(scope=scope, metrics=metrics, schema_url=scope.schema_url)
+        for scope, metrics in scopes.items()
     ]
-    return MetricsData(
-        resource_metrics=[
-            ResourceMetrics(resource=resource, scope_metrics=of_scopes, schema_url=resource.schema_url)
-        ]
-    )
+    of_resource = sdk.ResourceMetrics(resource=resource, scope_metrics=of_scopes, schema_url=resource.schema_url)
+    return sdk.MetricsData(resource_metrics=[of_resource])
 
 
-def metric(entry: Entry, points: Sequence[Any], now_ns: int) -> Any:
+def metric(sdk: Any, entry: Entry, points: Sequence[Any], now_ns: int) -> Any:
     """Build one metric."""
-    from opentelemetry.sdk.metrics.export import (
-        AggregationTemporality,
-        ExponentialHistogram,
-        Gauge,
-        Histogram,
-        Metric,
-        Sum,
-    )
+    shape, unit = entry.sight.shape, entry.instrument.unit
+    data = data_of(sdk, shape, points, now_ns)
+    return sdk.Metric(name=entry.sight.name, description=entry.sight.description, unit=unit, data=data)
 
-    shape = entry.sight.shape
-    temporality = AggregationTemporality.DELTA if shape.delta else AggregationTemporality.CUMULATIVE
-    data: Any
+
+def data_of(sdk: Any, shape: Shape, points: Sequence[Any], now_ns: int) -> Any:
+    """Build the points of one metric."""
     if shape.kind == LAST:
-        data = Gauge(data_points=[number_point(None, now_ns, point) for point in points])
-    elif shape.kind == SUM:
-        made = [number_point(point[1], now_ns, point) for point in points]
-        data = Sum(data_points=made, aggregation_temporality=temporality, is_monotonic=shape.monotonic)
-    elif shape.kind == HISTOGRAM:
-        made = [histogram_point(shape.bounds, now_ns, point) for point in points]
-        data = Histogram(data_points=made, aggregation_temporality=temporality)
-    else:
-        made = [exponential_point(now_ns, point) for point in points]
-        data = ExponentialHistogram(data_points=made, aggregation_temporality=temporality)
-    if shape.kind > LAST and not shape.extremes:
-        data = without_extremes(data)
-    instrument = entry.instrument
-    return Metric(name=entry.sight.name, description=entry.sight.description, unit=instrument.unit, data=data)
+        return sdk.Gauge(data_points=[number_point(sdk, None, now_ns, point) for point in points])
+    temporality = sdk.AggregationTemporality.DELTA if shape.delta else sdk.AggregationTemporality.CUMULATIVE
+    if shape.kind == SUM:
+        made = [number_point(sdk, point[1], now_ns, point) for point in points]
+        return sdk.Sum(data_points=made, aggregation_temporality=temporality, is_monotonic=shape.monotonic)
+    if shape.kind == HISTOGRAM:
+        made = [histogram_point(sdk, shape.bounds, now_ns, point) for point in points]
+        return sdk.Histogram(data_points=made, aggregation_temporality=temporality)
+    made = [exponential_point(sdk, now_ns, point) for point in points]
+    return sdk.ExponentialHistogram(data_points=made, aggregation_temporality=temporality)
 
 
-def number_point(start_ns: int | None, now_ns: int, point: Any) -> Any:
+def number_point(sdk: Any, start_ns: int | None, now_ns: int, point: Any) -> Any:
     """Build the point of a sum or a gauge; a gauge has no start."""
-    from opentelemetry.sdk.metrics.export import NumberDataPoint
-
     attributes, _, value, exemplars = point
-    return NumberDataPoint(
+    return sdk.NumberDataPoint(
         attributes=dict(attributes),
-        start_time_unix_nano=start_ns,  # type: ignore[arg-type]
+        start_time_unix_nano=start_ns,
         time_unix_nano=now_ns,
         value=value,
         exemplars=as_exemplars(exemplars),
     )
 
 
-def histogram_point(bounds: tuple[float, ...], now_ns: int, point: Any) -> Any:
+def histogram_point(sdk: Any, bounds: tuple[float, ...], now_ns: int, point: Any) -> Any:
     """Build the point of a histogram with explicit buckets."""
-    from opentelemetry.sdk.metrics.export import HistogramDataPoint
-
     attributes, start_ns, (count, total, least, greatest, counts), exemplars = point
-    return HistogramDataPoint(
+    return sdk.HistogramDataPoint(
         attributes=dict(attributes),
         start_time_unix_nano=start_ns,
         time_unix_nano=now_ns,
@@ -92,15 +77,12 @@ def histogram_point(bounds: tuple[float, ...], now_ns: int, point: Any) -> Any:
     )
 
 
-def exponential_point(now_ns: int, point: Any) -> Any:
+def exponential_point(sdk: Any, now_ns: int, point: Any) -> Any:
     """Build the point of a histogram with exponential buckets; the SDK shows an empty side as one empty bucket."""
-    from opentelemetry.sdk.metrics._internal.point import Buckets
-    from opentelemetry.sdk.metrics.export import ExponentialHistogramDataPoint
-
     attributes, start_ns, value, exemplars = point
     count, total, least, greatest, scale, zeros, *sides = value
-    positive, negative = (Buckets(offset=low, bucket_counts=counts or [0]) for low, counts in sides)
-    return ExponentialHistogramDataPoint(
+    positive, negative = (sdk.Buckets(offset=low, bucket_counts=counts or [0]) for low, counts in sides)
+    return sdk.ExponentialHistogramDataPoint(
         attributes=dict(attributes),
         start_time_unix_nano=start_ns,
         time_unix_nano=now_ns,
@@ -115,14 +97,6 @@ def exponential_point(now_ns: int, point: Any) -> Any:
         max=greatest,
         exemplars=as_exemplars(exemplars),
     )
-
-
-def without_extremes(data: Any) -> Any:
-    """Show the extremes as the SDK does where it was told not to record them."""
-    from dataclasses import replace
-
-    points = [replace(point, min=float("inf"), max=float("-inf")) for point in data.data_points]
-    return replace(data, data_points=points)
 
 
 def as_exemplars(exemplars: Sequence[Any]) -> list[Any]:

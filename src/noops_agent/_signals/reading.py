@@ -22,6 +22,12 @@ TIMEOUT_MS = 10_000.0
 """Time that a callback is told it has, at most."""
 
 
+def process_lock(locks: dict[int, Any]) -> Any:
+    """Give the reentrant lock of this process: a thread that held it in the parent is not there in a child."""
+    pid = os.getpid()
+    return locks.get(pid) or locks.setdefault(pid, original("_thread", "RLock")())
+
+
 class Entry(NamedTuple):
     """One stream, and what its metric is called. `head` are the fields 1 to 3 of Metric."""
 
@@ -46,9 +52,7 @@ class Reading:
         self._locks: dict[int, Any] = {}
 
     def _lock(self) -> Any:
-        """One for each process: a thread that held it in the parent is not there in a child."""
-        pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, original("_thread", "RLock")())
+        return process_lock(self._locks)
 
     # -- instruments
 

@@ -110,7 +110,9 @@ def timed(name: str, /, **attributes: Any) -> TimedScope:
         name: Name of the histogram.
         attributes: Recorded with each time. What a block puts into the mapping that it is given is recorded as well.
     """
-    taken = _histograms.get(name)
+    taken = _histograms.get(name) if type(name) is str else None
     if taken is None:
-        taken = _histograms[name] = histogram(name, unit="s", boundaries=BOUNDS)
+        taken = histogram(name, unit="s", boundaries=BOUNDS)
+        if type(name) is str:
+            _histograms[name] = taken
     return Timing(taken, attributes)

@@ -233,10 +233,14 @@ class LeftAlone:
     """Stands where an exchange would be, in a request that a library inside has excluded."""
 
     scene = None
+    route: str | None = None
 
     def join(self, *anything: Any) -> bool:
         """There is nothing to take part in."""
         return False
+
+    def note(self, error: BaseException) -> None:
+        """Nothing is noted."""
 
 
 LEFT_ALONE = LeftAlone()

@@ -160,10 +160,9 @@ def read(path: str) -> str:
 
 def version_of(distributions: tuple[str, ...]) -> str:
     """Give the version of the first of some distributions that is installed; empty where none is, or none counts."""
-    wanted = {normal(name) for name in distributions if name}
-    if not wanted:
-        return ""
-    for folder in sys.path:
+    wanted = [normal(name) for name in distributions if name]
+    found: dict[str, str] = {}
+    for folder in sys.path if wanted else ():
         try:
             names = os.listdir(folder or ".")
         except OSError:
@@ -171,9 +170,9 @@ def version_of(distributions: tuple[str, ...]) -> str:
         for name in names:
             if name.endswith((".dist-info", ".egg-info")):
                 title, _, version = name.rpartition(".")[0].partition("-")
-                if normal(title) in wanted and version:
-                    return version.partition("-")[0]
-    return ""
+                if version and normal(title) in wanted:
+                    found.setdefault(normal(title), version.partition("-")[0])
+    return next((found[name] for name in wanted if name in found), "")
 
 
 def normal(name: str) -> str:

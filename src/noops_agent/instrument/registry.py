@@ -255,8 +255,9 @@ def configure(settings: Any) -> None:
         _defaults, _by_library = {}, {}
         return
     names = [f"{side}_{part}_headers" for side in ("server", "client") for part in ("request", "response")]
-    names += ["redact_headers", "capture_message_content", "log_correlation", "semconv_opt_in"]
-    _defaults = {name: getattr(settings, name) for name in names}
+    names += ["redact_headers", "known_methods", "excluded_services", "capture_message_content", "log_correlation"]
+    names += ["log_format", "semconv_opt_in"]
+    _defaults = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     _defaults["excluded_urls"] = settings.exclude_urls
     _by_library = {
         known_name(library): {"excluded_urls": patterns} for library, patterns in settings.library_exclude_urls.items()
