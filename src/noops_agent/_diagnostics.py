@@ -53,6 +53,7 @@ MESSAGES: dict[str, tuple[int, str]] = {
     ),
     "metric.unit": (WARNING, "{unit!r} is no unit (of {name}): 63 characters of ASCII at most; it is left out"),
     "metric.kind": (WARNING, "{kind!r} (of {name}) is not gauge, counter or up_down_counter; it is not recorded"),
+    "metric.refused": (WARNING, "a measurement of {name} could not be taken: {error}"),
     "metric.callback": (WARNING, "the callback of the metric {name} raised, which gives no measurement: {error}"),
     # settings and resource
     "setting.bad": (WARNING, "{place}: {value} is not {wanted}; {remedy}"),

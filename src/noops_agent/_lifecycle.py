@@ -199,6 +199,7 @@ def install_provider(agent: Agent) -> None:
     _provider._tracing.rescue = Rescue(settings.keep) if settings.keep else None
     _provider.use_id_generator(find_id_generator(settings.id_generator))
     _provider._disabled = False
+    _provider.deliver = flush
     _provider.enable(True)
     if agent.recorder is not None:
         _provider.record_into(agent.recorder)

@@ -156,7 +156,7 @@ def test_the_provider_binds_where_it_can() -> None:
             return self.bound[-1]
 
     native = Native()
-    bound = measure.Counter(native).bind(a=1)
+    bound = measure.Counter("c", native).bind(a=1)
     assert bound.add == native.bound[0].add
     assert native.bound[0].attributes == {"a": 1}
 
@@ -248,6 +248,19 @@ def test_a_wrong_unit_is_left_out(metering: Metering, said: Messages) -> None:
     assert len(said) == 1
 
 
+def test_what_is_no_measurement_is_said_once(metering: Metering, said: Messages) -> None:
+    """A `None` in a rare branch must not end the program that counts."""
+    lines: Any = noops_agent.counter("c")
+    bound = lines.bind(a=1)
+    for _ in range(2):
+        lines.add(None)
+        lines.add(1, 7, a=1)
+        bound.add("x")
+    lines.add(2)
+    assert metering.values()["c"][()] == 2
+    assert len([text for text in said if "of c could not be taken" in text]) == 1
+
+
 # ---- observe ---------------------------------------------------------------------------------------------
 
 
@@ -259,13 +272,24 @@ def test_a_wrong_unit_is_left_out(metering: Metering, said: Messages) -> None:
         (Decimal("1.5"), {(): 1.5}),
         ((3, {"a": 1}), {(1,): 3}),
         ([(3, {"a": 1}), (4, None)], {(1,): 3, (): 4}),
-        (iter([(3, {"a": 1})]), {(1,): 3}),
     ],
 )
 def test_what_a_function_gives_is_observed(given: Any, values: Any, metering: Metering) -> None:
     """A number, or pairs of a number and attributes."""
     noops_agent.observe("o", lambda: given)
     assert metering.values()["o"] == values
+
+
+def test_a_generator_function_gives_its_pairs_each_time(metering: Metering) -> None:
+    """One is made for each collection."""
+
+    def sizes() -> Iterator[tuple[float, dict[str, str] | None]]:
+        yield 3, {"a": "x"}
+        yield 4, None
+
+    noops_agent.observe("o", sizes)
+    for _ in range(2):
+        assert metering.values()["o"] == {("x",): 3, (): 4}
 
 
 def test_a_function_may_have_nothing_to_say(metering: Metering) -> None:

@@ -874,7 +874,7 @@ cdef class Measuring:
         try:
             if self.accepts(amount, &n):
                 for stream in streams:
-                    (<Stream>stream).record(&n, amount, attributes, context)
+                    (<Stream?>stream).record(&n, amount, attributes, context)
         except Exception:
             self.unreadable += 1
         return 0
@@ -950,7 +950,7 @@ cdef class Bound:
             raise MemoryError
         try:
             for i in range(len(streams)):
-                (<Stream>streams[i]).begin()
+                (<Stream?>streams[i]).begin()
                 series[i] = (<Stream>streams[i]).find(self.attributes)
                 series[i].pins += 1
                 found += 1

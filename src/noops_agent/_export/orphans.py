@@ -24,7 +24,7 @@ from .._diagnostics import count, say
 from .backlog import Backlog
 from .shipment import Shipment, Shipper
 
-SCAN_S = 30.0
+SCAN_S = 10.0
 SHARE_OF_TIME = 50
 """A scan that takes long is repeated after this many times its own duration."""
 

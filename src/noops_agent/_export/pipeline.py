@@ -223,10 +223,10 @@ class Pipeline:
             delivery.hurry()
         self._ship_own(work, work.deadline)
         if work.shipper.lanes and reached(self._goal()):
-            # Programs that never run for long would leave what a killed one left for ever. A request that begins
-            # has the whole budget: one that is cut short may have been taken, and would be sent again.
-            if work.orphans.scan_due():
-                self._scan(work)
+            # Programs that never run for long would leave what a killed one left for ever, and a child that has just
+            # ended (a work-horse, say) may have left by `os._exit`. A request that begins has the whole budget: one
+            # that is cut short may have been taken, and would be sent again.
+            self._scan(work)
             until = time.monotonic() + LAST_ORPHANS_S
             work.orphans.ship(lambda: work.deadline - time.monotonic() if time.monotonic() < until else 0.0)
         work.orphans.leave()

@@ -54,19 +54,26 @@ def known(instrument: Any) -> Any:
     return getattr(instrument, "_real_instrument", instrument)
 
 
+def refused(name: str, error: Exception) -> None:
+    """Say that a provider raised, for a value that is no number for example."""
+    _diagnostics.say("metric.refused", key=name, name=name, error=repr(error))
+
+
 class Instrument:
     """What measurements are given to."""
 
-    __slots__ = ("_instrument", "_take")
+    __slots__ = ("_instrument", "_name", "_take")
 
     VERB = ""
     """The method of the API's instrument."""
 
-    def __init__(self, instrument: Any) -> None:
+    def __init__(self, name: str, instrument: Any) -> None:
         """
         Args:
+            name: Of the metric.
             instrument: One of the API; None: measurements are left.
         """
+        self._name = name
         self._instrument = instrument
         self._take: Callable[..., object] = ignore if instrument is None else self._look
 
@@ -79,7 +86,7 @@ class Instrument:
 
     def bind(self, attributes: Attributes | None = None, /, **more: Any) -> Any:
         """Give the series of these attributes, for the hottest loops: its method takes the value alone."""
-        return BOUND[self.VERB](self._instrument, {**(attributes or {}), **more})
+        return BOUND[self.VERB](self._name, self._instrument, {**(attributes or {}), **more})
 
 
 class Counter(Instrument):
@@ -95,9 +102,12 @@ class Counter(Instrument):
             value: Not negative.
             attributes: What tells series apart; the keyword arguments as well.
         """
-        if more:
-            attributes = {**attributes, **more} if attributes else more
-        self._take(value, attributes)
+        try:
+            if more:
+                attributes = {**attributes, **more} if attributes else more
+            self._take(value, attributes)
+        except Exception as error:
+            refused(self._name, error)
 
     def bind(self, attributes: Attributes | None = None, /, **more: Any) -> BoundCounter:
         """Give the series of these attributes, for the hottest loops: its `add` takes the value alone."""
@@ -118,9 +128,12 @@ class Gauge(Instrument):
 
     def set(self, value: float, /, attributes: Attributes | None = None, **more: Any) -> None:
         """Set the value."""
-        if more:
-            attributes = {**attributes, **more} if attributes else more
-        self._take(value, attributes)
+        try:
+            if more:
+                attributes = {**attributes, **more} if attributes else more
+            self._take(value, attributes)
+        except Exception as error:
+            refused(self._name, error)
 
     def bind(self, attributes: Attributes | None = None, /, **more: Any) -> BoundGauge:
         """Give the series of these attributes, for the hottest loops: its `set` takes the value alone."""
@@ -135,16 +148,19 @@ class Histogram(Instrument):
 
     def record(self, value: float, /, attributes: Attributes | None = None, **more: Any) -> None:
         """Record a value, which is not negative."""
-        if more:
-            attributes = {**attributes, **more} if attributes else more
-        self._take(value, attributes)
+        try:
+            if more:
+                attributes = {**attributes, **more} if attributes else more
+            self._take(value, attributes)
+        except Exception as error:
+            refused(self._name, error)
 
     def bind(self, attributes: Attributes | None = None, /, **more: Any) -> BoundHistogram:
         """Give the series of these attributes, for the hottest loops: its `record` takes the value alone."""
         return super().bind(attributes, **more)  # type: ignore[no-any-return]
 
 
-def bound_taker(instrument: Any, verb: str, attributes: Attributes) -> Callable[[float], object]:
+def bound_taker(name: str, instrument: Any, verb: str, attributes: Attributes) -> Callable[[float], object]:
     """Give what takes the values of one series: of the provider's own binding, where it has one."""
     bind = getattr(instrument, "bind", None)
     if bind is not None:
@@ -152,12 +168,15 @@ def bound_taker(instrument: Any, verb: str, attributes: Attributes) -> Callable[
     take = getattr(instrument, verb)
 
     def take_with_attributes(value: float) -> None:
-        take(value, attributes)
+        try:
+            take(value, attributes)
+        except Exception as error:
+            refused(name, error)
 
     return take_with_attributes
 
 
-def late_taker(bound: Any, verb: str, instrument: Any, attributes: Attributes) -> Callable[..., object]:
+def late_taker(bound: Any, name: str, verb: str, instrument: Any, attributes: Attributes) -> Callable[..., object]:
     """Give what takes the values of one series while it is not known whether there is a provider."""
     found: Callable[[float], object] | None = None
 
@@ -167,19 +186,21 @@ def late_taker(bound: Any, verb: str, instrument: Any, attributes: Attributes) -
             real = known(instrument)
             if real is None:
                 return
-            found = bound_taker(real, verb, attributes)
+            found = bound_taker(name, real, verb, attributes)
             setattr(bound, verb, found)
         found(value)
 
     return take
 
 
-def bound_method(bound: Any, verb: str, instrument: Any, attributes: Attributes) -> Callable[..., object]:
+def bound_method(bound: Any, name: str, verb: str, instrument: Any, attributes: Attributes) -> Callable[..., object]:
     """Give the method of a bound instrument: once there is a provider, the provider's own."""
     if instrument is None:
         return ignore
     real = known(instrument)
-    return late_taker(bound, verb, instrument, attributes) if real is None else bound_taker(real, verb, attributes)
+    if real is None:
+        return late_taker(bound, name, verb, instrument, attributes)
+    return bound_taker(name, real, verb, attributes)
 
 
 class BoundCounter:
@@ -187,8 +208,8 @@ class BoundCounter:
 
     __slots__ = ("add",)
 
-    def __init__(self, instrument: Any, attributes: Attributes) -> None:
-        self.add: Callable[[float], object] = bound_method(self, "add", instrument, attributes)
+    def __init__(self, name: str, instrument: Any, attributes: Attributes) -> None:
+        self.add: Callable[[float], object] = bound_method(self, name, "add", instrument, attributes)
         """Takes the value alone."""
 
 
@@ -197,8 +218,8 @@ class BoundGauge:
 
     __slots__ = ("set",)
 
-    def __init__(self, instrument: Any, attributes: Attributes) -> None:
-        self.set: Callable[[float], object] = bound_method(self, "set", instrument, attributes)
+    def __init__(self, name: str, instrument: Any, attributes: Attributes) -> None:
+        self.set: Callable[[float], object] = bound_method(self, name, "set", instrument, attributes)
         """Takes the value alone."""
 
 
@@ -207,8 +228,8 @@ class BoundHistogram:
 
     __slots__ = ("record",)
 
-    def __init__(self, instrument: Any, attributes: Attributes) -> None:
-        self.record: Callable[[float], object] = bound_method(self, "record", instrument, attributes)
+    def __init__(self, name: str, instrument: Any, attributes: Attributes) -> None:
+        self.record: Callable[[float], object] = bound_method(self, name, "record", instrument, attributes)
         """Takes the value alone."""
 
 
@@ -221,16 +242,16 @@ _made: dict[tuple[Any, ...], Any] = {}
 def make(kind: Any, create: str, name: str, unit: str, description: str, **advice: Any) -> Any:
     """Give an instrument; one of a wrong name leaves all measurements."""
     if not valid_name(name):
-        return kind(None)
+        return kind("", None)
     unit = clean_unit(name, unit)
     key = (kind, name.lower(), unit, description, *advice.values())
     found = _made.get(key)
     if found is None:
-        found = _made.setdefault(key, kind(getattr(meter(), create)(name, unit, description, **advice)))
+        found = _made.setdefault(key, kind(name, getattr(meter(), create)(name, unit, description, **advice)))
     return found
 
 
-def counter(name: str, *, unit: str = "", description: str = "") -> Counter:
+def counter(name: str, unit: str = "", description: str = "") -> Counter:
     """Make a counter: a sum that only grows, such as requests served.
 
         lines = noops_agent.counter("lines.read", unit="{line}")
@@ -244,18 +265,18 @@ def counter(name: str, *, unit: str = "", description: str = "") -> Counter:
     return make(Counter, "create_counter", name, unit, description)  # type: ignore[no-any-return]
 
 
-def up_down_counter(name: str, *, unit: str = "", description: str = "") -> UpDownCounter:
+def up_down_counter(name: str, unit: str = "", description: str = "") -> UpDownCounter:
     """Make a counter that goes up and down, such as requests under way."""
     return make(UpDownCounter, "create_up_down_counter", name, unit, description)  # type: ignore[no-any-return]
 
 
-def gauge(name: str, *, unit: str = "", description: str = "") -> Gauge:
+def gauge(name: str, unit: str = "", description: str = "") -> Gauge:
     """Make a gauge: a value of which the last one counts, such as a temperature."""
     return make(Gauge, "create_gauge", name, unit, description)  # type: ignore[no-any-return]
 
 
 def histogram(
-    name: str, *, unit: str = "", description: str = "", boundaries: Iterable[float] | None = None
+    name: str, unit: str = "", description: str = "", *, boundaries: Iterable[float] | None = None
 ) -> Histogram:
     """Make a histogram: how values are distributed, such as sizes of images.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions
 
-from .. import _core
+from .._core import Stream, clock_ns
 from .._core.measured import DROP
 from .._core.values import utf8
 from .._core.wire import field
@@ -62,7 +62,7 @@ class Reading:
         for sight in sights(instrument, self._views, self._wanted):
             if sight.shape.kind != DROP:
                 self._warn_of_conflict(instrument, sight)
-                entries.append(Entry(instrument, sight, _core.Stream(sight.shape), head_of(instrument, sight)))
+                entries.append(Entry(instrument, sight, Stream(sight.shape), head_of(instrument, sight)))
         self._entries[instrument] = entries
         return tuple(entry.stream for entry in entries)
 
@@ -100,7 +100,7 @@ class Reading:
         """Collect: (the time, points by stream without those that have none, whether all callbacks were asked)."""
         with self._lock():
             complete = self.observe(deadline)
-            now_ns = _core.clock_ns()
+            now_ns = clock_ns()
             found = [(entry, entry.stream.collect(now_ns)) for entry in self._all()] if complete else []
             self._speak()
         return now_ns, [(entry, points) for entry, points in found if points], complete
@@ -110,7 +110,7 @@ class Reading:
         with self._lock():
             if not self.observe(deadline):
                 say("callback.slow")
-            now_ns = _core.clock_ns()
+            now_ns = clock_ns()
             found = [
                 (entry.instrument.instrumentation_scope, payload)
                 for entry in self._all()

@@ -282,6 +282,8 @@ class TracerProvider(APITracerProvider):
         self._tracers: dict[Any, Tracer] = {}
         self._tracer_configurator = _tracer_configurator
         self._enabled = True
+        self.deliver: Callable[[float], bool] | None = None
+        """Delivers what was recorded, within seconds, where this is the agent's own provider."""
         self._atexit_handler = atexit.register(self.shutdown) if shutdown_on_exit else None
 
     @property  # type: ignore[misc]
@@ -386,13 +388,17 @@ class TracerProvider(APITracerProvider):
             self._atexit_handler = None
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Flush the processors; False where one failed, or that took longer than *timeout_millis*."""
+        """Flush the processors, and deliver what was recorded; False where that failed or took too long."""
         processors = self._tracing.processors
+        deadline = time.monotonic() + timeout_millis / 1000
         try:
-            return processors.force_flush(timeout_millis) is not False
+            flushed = processors.force_flush(timeout_millis) is not False
         except Exception as error:
             failed(processors, "force_flush", error)
-            return False
+            flushed = False
+        if self.deliver is None:
+            return flushed
+        return self.deliver(max(0.0, deadline - time.monotonic())) and flushed
 
     # -- configurators (experimental in the specification)
 

@@ -84,10 +84,10 @@ class Pauses:
             if phase == "start":
                 begin(clock())
             elif begun:
-                pause = clock() - end()
                 try:
+                    pause = clock() - end()
                     keep[about["generation"]](pause)
-                except (IndexError, KeyError):  # somebody else's call
+                except (IndexError, KeyError):  # somebody else's call, or another thread ends the measuring
                     pass
 
         return noops_collection

@@ -152,9 +152,15 @@ class Loops:
     # -- the loops
 
     def _patch(self, name: str, module: Any) -> None:
-        kind = getattr(module, name, None)
-        if kind is None or kind in self._patched:
-            return
+        """Let a module's class tell when its loops run; inside of the program's import. Never raises."""
+        try:
+            kind = getattr(module, name, None)
+            if kind is not None and kind not in self._patched:
+                self._patch_class(kind)
+        except Exception:  # a class that can't be changed
+            _diagnostics.count("runtime.failed")
+
+    def _patch_class(self, kind: type[Any]) -> None:
         original = kind.run_forever
 
         @functools.wraps(original)
@@ -167,8 +173,9 @@ class Loops:
                     loops.leave(run)
 
         loops = self
-        self._patched[kind] = (kind.__dict__.get("run_forever"), run_forever)
+        own = kind.__dict__.get("run_forever")
         kind.run_forever = run_forever
+        self._patched[kind] = own, run_forever
 
     def enter(self, loop: Any, running: bool = False) -> Run | None:
         """Take note of a loop that is about to run; in its thread. Never raises."""
