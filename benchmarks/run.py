@@ -17,6 +17,7 @@ import environments
 import export
 import latency
 import memory
+import metrics
 import report
 import span
 import start
@@ -34,6 +35,7 @@ QUESTIONS: dict[str, Callable[[Sink, bool], Answer]] = {
     "latency": latency.measure,
     "memory": memory.measure,
     "instrumentation": instrumentation.measure,
+    "metrics": metrics.measure,
 }
 
 

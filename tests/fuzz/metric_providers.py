@@ -93,7 +93,7 @@ def assert_same_point(ours: Any, theirs: Any, most: float) -> None:
 
 
 def assert_close(ours: Any, theirs: Any, most: float) -> None:
-    """Two sums are equal; whole ones exactly. A boolean that was set in a gauge of the SDK stays one: here it is 0 or 1."""
+    """Two sums are equal; whole ones exactly. A boolean in a gauge of the SDK stays one; here it is 0 or 1."""
     theirs = int(theirs) if isinstance(theirs, bool) else theirs
     assert type(ours) is type(theirs)
     assert ours == theirs or math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-9 * most)

@@ -147,6 +147,16 @@ def test_what_a_system_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPatch
     assert not names & {"process.memory.usage", "process.uptime", "process.thread.count"}
 
 
+def test_without_getrusage_the_processor_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither that nor /proc."""
+    monkeypatch.setattr(process, "resource", None)
+    monkeypatch.setattr(process, "works", lambda read: False)
+    monkeypatch.setattr(process, "descriptor_readings", list)
+    assert [reading.name for reading in process.readings()] == ["process.cpu.time", "process.cpu.utilization"]
+    user, system = process.cpu_seconds()
+    assert (user, system) <= os.times()[:2]
+
+
 # ---- garbage collection ----------------------------------------------------------------------------------
 
 
@@ -351,6 +361,22 @@ def test_a_forked_child_tells_its_own_values(metering: Metering, measuring: Meas
     assert os.read(reading, 100) == b"(0, 0)"
     for end in (reading, writing):
         os.close(end)
+
+
+def test_a_child_that_ran_no_hook_is_recognized_when_it_collects(metering: Metering, measuring: Measuring) -> None:
+    """A server may fork in C. What its parent had not recorded yet is not recorded here."""
+    gc.disable()
+    try:
+        metering.collect()
+        seen = metering.values()
+        for _ in range(3):
+            gc.collect()
+        measuring._pid = 0
+        values = metering.values()
+    finally:
+        gc.enable()
+    assert values["cpython.gc.collections"][(2,)] == 0
+    assert values.get("cpython.gc.duration", {}).get((2,)) == seen.get("cpython.gc.duration", {}).get((2,))
 
 
 def test_counts_of_a_child_leave_out_what_its_parent_counted() -> None:

@@ -132,15 +132,16 @@ def test_a_loop_that_runs_already_is_found(metering: Metering, monkeypatch: pyte
     monkeypatch.setattr(loops_module, "INTERVAL_S", 0.01)
     measuring = Measuring(metering.provider.get_meter(SCOPE))
 
-    async def main() -> weakref.ref[Any]:
+    async def main() -> float:
         measuring.start()
-        await measured(metering, 2)
-        return weakref.ref(asyncio.get_running_loop())
+        assert metering.values()[TASKS] == {(0,): 1}
+        return await measured(metering, 2)
 
-    seen = asyncio.run(main())
-    metering.collect()
-    gc.collect()
-    assert seen() is None
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    assert (0,) not in metering.values().get(TASKS, {})
+    assert measuring.loops.running == {}
+    loop.close()
     measuring.stop()
 
 

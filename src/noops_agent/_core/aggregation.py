@@ -2,114 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import random
-from bisect import bisect_left
 from typing import Any
 
 import opentelemetry.context as context_api
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from .._env import original
-from .exponential import Buckets
 from .measured import (
     EXEMPLARS_KEPT,
     EXEMPLARS_OFF,
     EXEMPLARS_TRACED,
     EXPONENTIAL,
-    HISTOGRAM,
-    INT64,
-    LAST,
     OVERFLOW,
     SUM,
     Shape,
     is_sampled,
-    number_of,
     tidy,
 )
 from .points import encode
 from .python import clock_ns, process_mark
+from .series import Series, exact, read_number, series_key
 
 NAME = "python"
 
 _chance = random.Random()
 """Not the application's generator: a program that seeds it must see its own numbers."""
-
-
-def read_number(amount: Any) -> int | float | None:
-    """Read a measurement; None: it is no finite number. What 64 bits can't hold becomes a float."""
-    if type(amount) is float:
-        return amount if math.isfinite(amount) else None
-    if type(amount) is int:
-        try:
-            return amount if amount in INT64 else float(amount)
-        except OverflowError:
-            return None
-    number = number_of(amount)
-    return None if number is None else read_number(number)
-
-
-def exact(total: float) -> int | float:
-    """Give a sum as it can be sent: a whole number of 64 bits, else a float."""
-    return total if isinstance(total, float) or total in INT64 else float(total)
-
-
-class Series:
-    """The value of one set of attributes."""
-
-    __slots__ = (
-        "before", "buckets", "count", "counts", "exemplars", "greatest", "idle", "key", "least", "pins", "reservoir",
-        "seen", "shown", "start_ns", "total", "zeros",
-    )  # fmt: skip
-
-    def __init__(self, shape: Shape, key: Any, shown: dict[str, Any], reservoir: Any) -> None:
-        self.key, self.shown, self.reservoir = key, shown, reservoir
-        self.before: int | float = 0
-        self.pins = 0
-        self.idle = False
-        self.exemplars: dict[int, tuple[Any, ...]] = {}
-        self.seen: dict[int, int] = {}
-        self.clear(shape, clock_ns())
-
-    def clear(self, shape: Shape, start_ns: int) -> None:
-        """Empty the value; what it remembers of reports before stays."""
-        self.start_ns = start_ns
-        self.count = self.zeros = 0
-        self.total: int | float = 0
-        self.least, self.greatest = math.inf, -math.inf
-        self.counts = [0] * (len(shape.bounds) + 1) if shape.kind == HISTOGRAM else []
-        self.buckets = Buckets(shape.max_size, shape.max_scale)
-
-    def add(self, shape: Shape, number: float) -> int:
-        """Aggregate a measurement; gives the cell that its exemplar belongs to."""
-        self.count += 1
-        if shape.kind == LAST:
-            self.total = number
-            return 0
-        self.total = exact(self.total + number)
-        if shape.kind == SUM:
-            return 0
-        if shape.extremes:
-            self.least, self.greatest = min(self.least, float(number)), max(self.greatest, float(number))
-        if shape.kind == HISTOGRAM:
-            cell = bisect_left(shape.bounds, float(number))
-            self.counts[cell] += 1
-            return cell
-        if number == 0:
-            self.zeros += 1
-        else:
-            self.buckets.count(float(number), shape.signed)
-        return 0
-
-    def value(self, shape: Shape) -> Any:
-        """Give the value as a point has it."""
-        if shape.kind <= LAST:
-            return self.total
-        common = (self.count, self.total, self.least, self.greatest)
-        if shape.kind == HISTOGRAM:
-            return (*common, tuple(self.counts))
-        scale = 0 if self.count == self.zeros else self.buckets.scale
-        return (*common, scale, self.zeros, self.buckets.report(0), self.buckets.report(1))
 
 
 class Stream:
@@ -205,7 +123,7 @@ class Stream:
     def _exemplar(self, series: Series, number: float, amount: Any, attributes: Any, context: Any) -> Any:
         """Describe a measurement as exemplar; None where the filter refuses it, or another reservoir takes it."""
         given = context_api.get_current() if context is None else context
-        span = given.get(_SPAN_KEY) if isinstance(given, dict) else None
+        span: Any = given.get(_SPAN_KEY) if isinstance(given, dict) else None
         found = None if span is None else span.get_span_context()
         asks = self.shape.exemplars
         time_ns = clock_ns()
@@ -304,11 +222,6 @@ class Stream:
     def attributes(self) -> list[dict[str, Any]]:
         """The attributes of all series."""
         return [series.shown for series in list(self._series.values())]
-
-
-def series_key(key: dict[str, Any]) -> frozenset[Any]:
-    """Give what a series is found by; 1, 1.0 and True differ, all NaN are one."""
-    return frozenset((name, type(value), "nan" if value != value else value) for name, value in key.items())
 
 
 # ---- instruments -----------------------------------------------------------------------------------------

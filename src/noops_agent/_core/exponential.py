@@ -21,7 +21,7 @@ def index_of(number: float, scale: int) -> int:
 
     Numbers below the normal range share the bucket that ends at its lower end.
     """
-    (bits,) = _BITS.unpack(_DOUBLE.pack(number))
+    bits: int = _BITS.unpack(_DOUBLE.pack(number))[0]
     exponent = (bits >> 52 & 0x7FF) - 1023
     if scale <= 0:
         if number < sys.float_info.min:

@@ -346,7 +346,7 @@ cdef class Stream:
 
     # -- finding a series
 
-    cdef int digest(self, object attributes, bint tidied, uint64_t *digest, Py_ssize_t *size) except -1:
+    cdef int digest(self, object attributes, object keys, bint tidied, uint64_t *digest, Py_ssize_t *size) except -1:
         """Hash attributes, in whatever order they are: 1; 0 where they need `tidy` first."""
         cdef Py_ssize_t at = 0, n = 0
         cdef PyObject *key
@@ -360,7 +360,7 @@ cdef class Stream:
                     return 0
                 if not is_plain(value) and not (tidied and PyTuple_CheckExact(value)):
                     return 0
-                if self.keys is not None and not PySet_Contains(self.keys, key):
+                if keys is not None and not PySet_Contains(keys, key):
                     continue
                 h += mixed(key, value)
                 n += 1
@@ -402,7 +402,7 @@ cdef class Stream:
         cdef uint64_t digest = 0
         cdef Py_ssize_t n = 0
         cdef Series *series
-        if self.digest(attributes, False, &digest, &n):
+        if self.digest(attributes, self.keys, False, &digest, &n):
             series = self.look(attributes, digest, n)
             if series is not NULL:
                 return series
@@ -415,7 +415,7 @@ cdef class Stream:
         if self.keys is not None:
             key = {name: key[name] for name in key if name in self.keys}
             shown = {name: shown[name] for name in key}
-        self.digest(key, True, &digest, &n)
+        self.digest(key, None, True, &digest, &n)
         series = self.look(key, digest, n)
         return series if series is not NULL else self.enter(key, shown, digest, n)
 
@@ -428,7 +428,7 @@ cdef class Stream:
             if self.overflow is not NULL:
                 return self.overflow
             key = shown = OVERFLOW
-            self.digest(key, False, &digest, &n)
+            self.digest(key, None, False, &digest, &n)
         made = self.make_reservoir() if self.make_reservoir is not None else None
         # What ran until here may have measured as well: look again. From here on there is no Python.
         series = self.look(key, digest, n)
@@ -671,7 +671,7 @@ cdef class Stream:
         if self.observed:
             if self.delta and self.kind == SUM:
                 noops_difference(value, self.scratch)
-            noops_clear(value, 0, self.max_scale, now_ns if self.delta else value.start_ns)
+            noops_clear(value, self.buckets, self.max_scale, now_ns if self.delta else value.start_ns)
         elif self.delta:
             noops_clear(value, self.buckets, self.max_scale, now_ns)
         return True

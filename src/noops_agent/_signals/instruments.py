@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from opentelemetry import metrics as api
@@ -196,7 +197,7 @@ def read_boundaries(place: str, given: Any) -> tuple[float, ...] | None:
         if isinstance(given, (str, bytes)) or not all(isinstance(bound, (int, float)) for bound in given):
             raise TypeError("not all are numbers")
         bounds = tuple(float(bound) for bound in given)
-        rising = all(low < high for low, high in zip(bounds, bounds[1:]))  # noqa: B905
+        rising = all(low < high for low, high in pairwise(bounds))
         if not rising or any(bound - bound != 0 for bound in bounds):
             raise ValueError("they are not finite, or don't increase")
     except Exception as error:

@@ -6,7 +6,7 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.metrics import Meter as APIMeter
@@ -34,7 +34,7 @@ from .instruments import (
 from .reading import Reading, preferences_of, process_lock
 from .resource import refresh
 from .trace import InstrumentationScope
-from .views import DELTA, Preferences, read_filter
+from .views import DELTA, NOTHING, Preferences, read_filter
 
 SDK = "opentelemetry.sdk.metrics"
 
@@ -297,17 +297,18 @@ class MeterProvider(APIMeterProvider):
 
     # -- what records
 
-    def record_into(self, recorder: Any, temporality: str = "cumulative", aggregations: Any = None) -> None:
-        """Let collections go to a recorder of the core, beside the readers.
+    def record_into(
+        self, recorder: Any, delta: frozenset[str] = DELTA["cumulative"], aggregations: Mapping[str, Any] = NOTHING
+    ) -> None:
+        """Let what is measured from now on be collected into a recorder of the core, beside the readers.
 
         Args:
             recorder: The core's.
-            temporality: `cumulative`, `delta` or `lowmemory`.
+            delta: Kinds that are reported as differences; see `views.DELTA`.
             aggregations: The SDK's aggregations by the name of the kind, where they are not the default ones.
         """
         self._recorded = recorder, recorder.resource(resource_fields(self._resource))
-        wanted = Preferences(DELTA[temporality], aggregations or {}, self._exemplars, self._limit)
-        self._read(recorder, wanted)
+        self._read(recorder, Preferences(delta, aggregations, self._exemplars, self._limit))
 
     def collect_into(self, recorder: Any, timeout_s: float = OWN_TIMEOUT_S) -> int:
         """Collect into a recorder that `record_into` was told of; gives the metrics that it took.

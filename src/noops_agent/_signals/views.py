@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .._core.measured import (
@@ -79,11 +80,14 @@ FILTERS = {
 FILTER_NAMES = {"always_on": EXEMPLARS_ON, "always_off": EXEMPLARS_OFF, "trace_based": EXEMPLARS_TRACED}
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Preferences(NamedTuple):
     """What a reader asks for. `delta` names kinds; `aggregations` are the SDK's objects by kind."""
 
     delta: frozenset[str] = frozenset()
-    aggregations: Mapping[str, Any] = {}
+    aggregations: Mapping[str, Any] = NOTHING
     exemplars: Any = EXEMPLARS_TRACED
     limit: int = LIMIT
 

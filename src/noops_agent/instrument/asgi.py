@@ -182,8 +182,7 @@ def observing(
         exchange = begin(server, scope, send, find_route, mark)
         if exchange is None:
             return await original(self, scope, receive, send)
-        attach, leave = exchange.operation.activation()
-        exchange.leave = leave
+        attach, exchange.leave = exchange.operation.activation()
         attach()
         token = current.set(exchange)
         try:
@@ -193,7 +192,7 @@ def observing(
             raise
         finally:
             exchange.close()
-            leave()
+            exchange.leave()
             try:
                 current.reset(token)
             except ValueError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .forwarded import whole
 from .headers import RESPONSE, captured
-from .operation import Operation
+from .operation import Operation, Silent
 from .urls import DEFAULT_PORTS
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Exchange:
     """The environ or scope; let go at the end, for it holds this exchange."""
     buffered: Callable[[Any], Any] | None = None
     """Gives the chunks of a body that is there already; of the framework that made it."""
+    attach: Callable[[], object] | None = None
     leave: Callable[[], object] | None = None
     """Undoes what made the span current, where that was not `operation.attach`."""
     gone = False
@@ -59,7 +60,7 @@ class Exchange:
     _home: dict[str, Any] | None = None
     _response: Any = None
 
-    def __init__(self, server: HTTPServer, operation: Operation, kind: Kind) -> None:
+    def __init__(self, server: HTTPServer, operation: Operation | Silent, kind: Kind) -> None:
         self.server = server
         self.operation = operation
         self._kind = kind
@@ -77,7 +78,7 @@ class Exchange:
         Its hooks are called as well, and its routes count.
         """
         try:
-            if self.operation.closed:
+            if self.operation.closed or type(self.operation) is Silent:
                 return False
             excluded = guest.excluded
             if excluded is not None and excluded(url_of(self.operation.call.attributes)):
@@ -172,7 +173,7 @@ class Exchange:
         operation.close(error, ending)
         self._forget()
 
-    def _measure(self, ending: dict[str, Any], operation: Operation) -> None:
+    def _measure(self, ending: dict[str, Any], operation: Any) -> None:
         """Gather what only the span tells: sizes, times, headers."""
         size = self.sent
         if not size and self.status != 101 and self._kind.method != "HEAD":
@@ -194,11 +195,15 @@ class Exchange:
                 guest.options.response_hook(self.operation.span, self.scene, self._response)
 
     def discard(self) -> None:
-        """End the exchange without a trace of it; who looks for it finds that the request is to be left alone."""
+        """End the exchange without a trace of it; who looks for it finds that the request is to be left alone.
+
+        What the application does until it has answered leaves no trace either.
+        """
         operation = self.operation
-        if not operation.closed:
-            operation.closed = True
+        if not operation.closed and type(operation) is Operation:
             (self.leave or operation.detach)()
+            silent = self.operation = operation.silence()
+            self.attach, self.leave = silent.attach, silent.detach
             home = self._home
             self._forget()
             if home is not None:
@@ -263,6 +268,15 @@ def declared_length(headers: Iterable[tuple[Any, Any]]) -> int:
 def span_name(method: str, route: str) -> str:
     """Give the name of a span: method and route."""
     return f"{method} {route}"
+
+
+def origin_form(target: str) -> str:
+    """Give the path of a request target that is a whole URL, as proxies are sent it: that may hold a password.
+
+    Source: RFC 9112, section 3.2. Other forms ("*", a host and a port) are given back as they are.
+    """
+    _, separator, rest = target.partition("://")
+    return "/" + rest.partition("/")[2] if separator else target
 
 
 def url_of(attributes: dict[str, Any], query: str | None = None) -> str:

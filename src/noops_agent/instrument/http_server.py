@@ -4,7 +4,7 @@ What knows the interface makes one `HTTPServer` for its `Live`, calls `open` for
 `Exchange` what becomes known:
 
     exchange = server.open(method, scheme, path, query, version, headers, carrier, peer, local, request)
-    if exchange is None:            # excluded, suppressed, or the agent is off
+    if exchange is None:            # suppressed, or the agent is off; an excluded one is silent
         ... run the application alone
     exchange.operation.attach(); ...; exchange.operation.detach()    # around the application's code
     exchange.routed("/users/{id}")                   # once the template is known, or `find_route` for later
@@ -30,11 +30,11 @@ from opentelemetry.trace import SpanKind
 
 from .._core import suppressed
 from .carriers import extract
-from .exchange import KEY, Exchange, exchange_of, url_of
+from .exchange import KEY, Exchange, exchange_of, origin_form, url_of
 from .forwarded import MAX_HEADER, authority, first_address, first_scheme, forwarding, text, whole
 from .headers import REQUEST, captured
 from .model import Call, Duration
-from .operation import Operation
+from .operation import Operation, Silent
 from .patch import Patch, Wrapper
 from .urls import redacted_query
 
@@ -190,7 +190,7 @@ class HTTPServer:
             if not live.on or suppressed():
                 return None
             kind, attributes = self._describe(method, scheme, version, headers, local)
-            attributes["url.path"] = path
+            attributes["url.path"] = path if path[:1] == "/" else origin_form(path)
             if peer is not None and peer[0]:
                 address, port = peer
                 attributes["network.peer.address"] = address
@@ -202,7 +202,7 @@ class HTTPServer:
             if websocket:
                 attributes["network.protocol.name"] = "websocket"
             if self.excluded is not None and self.excluded(url_of(attributes, query)):
-                return None
+                return self._made(self, Silent(Call(kind.method, attributes)), kind)
             propagator: Any = propagate.get_global_textmap()
             if propagator is not self._propagator:
                 self._learn(propagator)

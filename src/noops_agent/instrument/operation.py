@@ -8,11 +8,13 @@ import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context.context import Context
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace.propagation import set_span_in_context
 
 from .. import _core
 from .._core import suppressed
@@ -87,6 +89,62 @@ class Unspoken(muted):
 def speaks(bit: int) -> bool:
     """Whether an operation of a layer is to be recorded here: nothing suppresses it, and no outer one of it speaks."""
     return not suppressed(bit == HTTP) and not (bit and _layers.get() & bit)
+
+
+class Silent:
+    """Stands for the operation of a request that the user excludes: while it is attached, nothing is recorded.
+
+    Libraries are suppressed. Spans that the program makes itself find a parent that is not sampled, which is what
+    makes samplers leave out the rest of a trace.
+    """
+
+    __slots__ = ("_attached", "_context", "call", "closed")
+
+    recording = False
+    span = INVALID_SPAN
+
+    def __init__(self, call: Call, closed: bool = False) -> None:
+        self.call = call
+        self.closed = closed
+        self._attached: list[Any] = []
+        unsampled = SpanContext(getrandbits(128) or 1, getrandbits(64) or 1, is_remote=False)
+        context = set_span_in_context(NonRecordingSpan(unsampled), call.parent)
+        for key in (context_api._SUPPRESS_INSTRUMENTATION_KEY, context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY):
+            context = context_api.set_value(key, True, context)
+        self._context = context
+
+    def attach(self) -> None:
+        """Begin to record nothing."""
+        self._attached.append(context_api.attach(self._context))
+
+    def detach(self) -> None:
+        """Make current what was so before."""
+        try:
+            context_api._RUNTIME_CONTEXT.detach(self._attached.pop())
+        except (IndexError, ValueError):
+            pass
+
+    __enter__ = attach
+
+    def __exit__(self, *error: object) -> None:
+        self.detach()
+
+    def activation(self) -> tuple[Callable[[], object], Callable[[], object]]:
+        """Give what attaches and what detaches."""
+        return self.attach, self.detach
+
+    def add(self, attributes: Any) -> None:
+        """Nobody wants to know."""
+
+    def rename(self, name: str) -> None:
+        """It has no name."""
+
+    def respond(self, response: Any) -> None:
+        """Hooks are for what is recorded."""
+
+    def close(self, *known: object) -> None:
+        """Nothing was begun."""
+        self.closed = True
 
 
 class Operation:
@@ -196,6 +254,14 @@ class Operation:
 
     def __exit__(self, *error: object) -> None:
         self.detach()
+
+    def silence(self) -> Silent:
+        """Record nothing of the call, nor of what it calls until `detach`; gives what stands for it from now on."""
+        self.closed = True
+        self.detach()
+        silent = self._attached = Silent(self.call, closed=True)
+        silent.attach()
+        return silent
 
     # -- what becomes known
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Wrapper = Callable[..., Any]
 
+_covered: dict[int, tuple[Any, Callable[[], None]]] = {}
+"""Wrappers that were to be taken away while another one was over them, by identity -> what takes them away."""
+
 
 class Patch:
     """A change to one target. Subclasses say what takes its place.
@@ -54,11 +57,15 @@ class Patch:
 
         def undo() -> None:
             if vars(owner).get(name) is not made:
-                return  # somebody has wrapped it since; our wrapper passes calls on
-            if own:
-                setattr(owner, name, original)
-            else:
+                _covered[id(made)] = made, undo  # somebody has wrapped it since; until then it passes calls on
+                return
+            if not own:
                 delattr(owner, name)
+                return
+            setattr(owner, name, original)
+            below = _covered.pop(id(original), None)
+            if below is not None:  # another library's, which was disabled before
+                below[1]()
 
         return undo
 

@@ -15,6 +15,7 @@ from . import installed
 from .live import Live
 from .model import Instrumentation, Options
 from .patch import Patch
+from .unfinished import postponed
 
 PATCHED, PARTLY, WAITING, SKIPPED = "patched", "partly patched", "waiting", "skipped"
 
@@ -65,6 +66,8 @@ class Handle:
 
     def _patcher(self, hook: Patch) -> Callable[[Any], None]:
         def patch(module: Any) -> None:
+            if not self.live.on or postponed(module, patch):
+                return
             try:
                 self._undo.append(hook.apply(self.live))
                 self.targets[hook.target] = PATCHED

@@ -21,6 +21,7 @@ from opentelemetry.propagators.textmap import Getter
 from .exchange import KEY, Exchange
 from .forwarded import whole
 from .http_server import HTTPServer, Keys
+from .operation import Silent
 from .patch import Patch, Wrapper
 
 if TYPE_CHECKING:
@@ -269,7 +270,9 @@ def begin(
             exchange.find_route = find_route
             exchange._start = start_response
             exchange.attach, exchange.leave = exchange.operation.activation()
-            if server.request_headers:
+            if type(exchange.operation) is Silent:
+                exchange.start_response = start_response
+            elif server.request_headers:
                 server.capture(exchange, environ_headers(environ))
         return exchange  # type: ignore[no-any-return]
     except Exception as problem:

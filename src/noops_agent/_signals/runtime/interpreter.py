@@ -8,6 +8,7 @@ Source: OpenTelemetry semantic conventions 1.44, docs/runtime/cpython-metrics.md
 from __future__ import annotations
 
 import gc
+import sys
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
@@ -58,7 +59,7 @@ class Counts:
 
     def readings(self) -> list[Reading]:
         """Give the metrics."""
-        if not hasattr(gc, "get_stats"):
+        if sys.implementation.name != "cpython":  # PyPy's collector counts other things
             return []
         return [Reading(COUNTER, name, unit, about, self.reader(key)) for key, name, unit, about in COUNTED]
 

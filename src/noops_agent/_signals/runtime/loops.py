@@ -52,10 +52,12 @@ def is_ordinary(loop: Any) -> bool:
 class Run:
     """One loop, while it runs."""
 
-    __slots__ = ("_due", "_record", "_timer", "attributes", "loop", "number", "on")
+    __slots__ = ("_due", "_record", "_timer", "attributes", "found_running", "loop", "number", "on")
 
-    def __init__(self, loop: Any, record: Callable[..., object]) -> None:
+    def __init__(self, loop: Any, record: Callable[..., object], found_running: bool) -> None:
         self.loop = loop
+        self.found_running = found_running
+        """Its end will not be seen."""
         self.number = -1
         self.on = True
         self.attributes: dict[str, int] = {}
@@ -185,7 +187,7 @@ class Loops:
             for other in list(self.running.values()):
                 if other.loop is loop:  # it was found while it ran, and its end was not seen
                     self.leave(other)
-            run = Run(loop, self._histogram.record)
+            run = Run(loop, self._histogram.record, running)
             for number in range(MOST_LOOPS):
                 if self.running.setdefault(number, run) is run:
                     run.number, run.attributes = number, {NUMBER: number}
@@ -214,7 +216,7 @@ class Loops:
         for run in list(self.running.values()):
             if run.loop.is_running():
                 found.append((len(module.all_tasks(run.loop)), run.attributes))
-            elif run.loop.is_closed():
+            elif run.found_running or run.loop.is_closed():
                 run.on = False
                 self.running.pop(run.number, None)
         return found
