@@ -32,8 +32,10 @@ demo: $(VENV)/.demo  ## start the example shop, drive load through it, show its 
 
 test: build test-native test-python  ## install what the tests need and run them all
 
+# Tests of crashes, forks and servers share the machine with whatever else it does just now: what failed is run once more,
+# alone, and has to pass then. Both runs are in the output.
 test-native:
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q || $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 
 test-python:
 	NOOPS_CORE=python $(BIN)/python -m pytest -q tests/unit tests/contract

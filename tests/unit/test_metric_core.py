@@ -292,6 +292,14 @@ def test_beyond_the_limit_all_goes_to_one_series(core: ModuleType) -> None:
     assert (stream.series, stream.overflowed) == (4, 7)
 
 
+def test_the_limit_holds_for_kept_keys_too(core: ModuleType) -> None:
+    """What is beyond the limit must not be mistaken for the series without attributes."""
+    stream = core.Stream(Shape(SUM, keys=frozenset({"a"}), limit=1))
+    for attributes in (None, {"a": 1}, {"a": 2}, {"b": 1}):
+        stream.observe(1, attributes)
+    assert values(stream) == [({}, 2), (OVERFLOW, 2)]
+
+
 def test_a_delta_stream_takes_new_series_once_old_ones_are_idle(core: ModuleType) -> None:
     """The limit holds for one interval, so what came first does not keep its place for ever."""
     counter = instrument(core, Shape(SUM, limit=1, delta=True))
