@@ -224,6 +224,14 @@ def test_callbacks_of_all_kinds_are_asked(create: str, said: Any) -> None:
     assert "a callback of o raised" in said.text
 
 
+@pytest.mark.parametrize(("callbacks", "count"), [(lambda options: [Observation(1)], 1), (5, 0), (None, 0), ([], 0)])
+def test_callbacks_that_are_no_list_raise_nothing(callbacks: Any, count: int) -> None:
+    """A forgotten pair of brackets must not stop the application."""
+    bench = Bench()
+    bench.meter.create_observable_gauge("o", callbacks)
+    assert len(bench.points("o")) == count
+
+
 def test_slow_callbacks_end_a_collection() -> None:
     """The reader hears of it as it would from the SDK, and tries again."""
     bench = Bench()

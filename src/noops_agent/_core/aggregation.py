@@ -77,14 +77,16 @@ class Stream:
 
     def _enter_process(self) -> None:
         """A forked child counts from zero: what its parent has measured is the parent's to report."""
-        self._lock = original("_thread", "RLock")()
-        self._mark = process_mark()
-        self.overflowed = 0
-        for series in self._series.values():
-            series.clear(self.shape, clock_ns())
-            series.before = 0
-            series.exemplars, series.seen = {}, {}
-        self._sweep(True)
+        fresh = original("_thread", "RLock")()
+        with fresh:
+            self._lock = fresh
+            self._mark = process_mark()
+            self.overflowed = 0
+            for series in self._series.values():
+                series.clear(self.shape, clock_ns())
+                series.before = 0
+                series.exemplars, series.seen = {}, {}
+            self._sweep(True)
 
     # -- measuring
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -97,13 +97,16 @@ class Observable(Instrument):
     observed = True
 
     def __init__(
-        self, scope: Any, name: str, callbacks: Sequence[Any] | None, unit: str = "", description: str = ""
+        self, scope: Any, name: str, callbacks: Any = None, unit: str = "", description: str = ""
     ) -> None:
         self._describe(scope, name, unit, description)
         self.enabled = True
         self._callbacks: list[Callable[[CallbackOptions], Iterable[Observation]]] = []
-        for callback in callbacks or ():
-            self._register(callback)
+        try:
+            for callback in (callbacks,) if callable(callbacks) else callbacks or ():
+                self._register(callback)
+        except TypeError as error:
+            self._failed(error)
 
     def _register(self, callback: Any) -> None:
         if not isinstance(callback, Generator):

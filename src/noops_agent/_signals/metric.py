@@ -171,7 +171,7 @@ class MeterProvider(APIMeterProvider):
             resource = make_resource(_settings)
         self._resource = resource
         self._exemplars = read_filter(exemplar_filter or os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", ""))
-        self._views = tuple(views)
+        self._views = tuple(views or ())
         self._limit = _limit
         self._disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
         self._configurator = _meter_configurator
@@ -182,7 +182,7 @@ class MeterProvider(APIMeterProvider):
         self._readings: dict[Any, Reading] = {}
         self._locks: dict[int, Any] = {}
         self._recorded: tuple[Any, int] | None = None
-        for reader in metric_readers:
+        for reader in metric_readers or ():
             self._attach(reader)
         self._atexit_handler = atexit.register(self.shutdown) if shutdown_on_exit else None
 

@@ -50,6 +50,7 @@ class Reading:
         self._wanted = wanted
         self._entries: dict[Any, list[Entry]] = {}
         self._locks: dict[int, Any] = {}
+        self._overflowed: set[Any] = set()
 
     def _lock(self) -> Any:
         return process_lock(self._locks)
@@ -132,7 +133,8 @@ class Reading:
             if getattr(instrument, "unreadable", 0):
                 say("measurement.unreadable", key=instrument.name, name=instrument.name)
         for entry in self._all():
-            if entry.stream.overflowed:
+            if entry.stream.overflowed and entry.stream not in self._overflowed:
+                self._overflowed.add(entry.stream)
                 warn_of_overflow(entry)
 
 
