@@ -1,8 +1,9 @@
 """How databases write the tokens of SQL: one regular expression a family.
 
 Each expression reads one token at any place of any text, and has no alternative that can fail late, so that a pass
-takes time linear in the text. Where it is unknown how a database reads a text, the choice falls on what hides more. A server
-is taken to have its usual settings; those that change what a backslash means in a string are not known to a client.
+takes time linear in the text. Where it is unknown how a database reads a text, the choice falls on what hides more. A
+server is taken to have its usual settings; those that change what a backslash means in a string are not known to a
+client.
 
 Source: the lexical chapters of the manuals of PostgreSQL 18, MySQL 8.4, MariaDB 11, SQLite 3, SQL Server 2022 and
 Oracle 23.

@@ -17,12 +17,14 @@ if TROUBLE == "small files":
 
 def delete_state() -> None:
     """Delete the state folder, however often its owner is at work in it at the same moment."""
-    while True:
+    folder = os.environ["NOOPS_STATE_DIR"]
+    deleted = False
+    while not deleted:
         try:
-            return shutil.rmtree(os.environ["NOOPS_STATE_DIR"])
+            shutil.rmtree(folder)
+            deleted = True
         except FileNotFoundError:
-            if not os.path.exists(os.environ["NOOPS_STATE_DIR"]):
-                return
+            deleted = not os.path.exists(folder)
         except OSError:
             pass  # not empty: the owner has made another file meanwhile
 
