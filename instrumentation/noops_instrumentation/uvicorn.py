@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from noops_agent.instrument import Args, Instrumentation
+from noops_agent.instrument import After, Args, Instrumentation
+from noops_agent.instrument.resets import signals_reset
 from noops_agent.instrument.server_metrics import (
     ACTIVE,
     BACKLOG,
@@ -59,6 +60,8 @@ INSTRUMENTATION = Instrumentation(
     distribution="uvicorn",
     versions=">=0.20",
     hooks=(
+        After("uvicorn.workers:UvicornWorker.init_signals", signals_reset, optional=True),
+        After("uvicorn_worker._workers:UvicornWorker.init_signals", signals_reset, optional=True),
         Watches(
             "uvicorn.server:Server.__init__",
             (

@@ -23,7 +23,7 @@ from ._signals.rescue import Rescue
 from ._signals.resource import make_resource, refresh
 from ._signals.sampling import make_sampler
 from ._signals.trace import TracerProvider, settings_limits
-from .instrument import carry, registry
+from .instrument import carry, registry, resets
 
 GUARD_MS = 500
 """What a handler may take beyond the exit budget before the signal ends the process all the same."""
@@ -274,24 +274,26 @@ def handle_signals(agent: Agent) -> Callable[[], None]:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    taken = []
-    for number in TERMINATING:
-        try:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, end)
-                _core.guard_signal(number, round(agent.settings.exit_timeout_s * 1000) + GUARD_MS)
-                taken.append(number)
-        except ValueError:  # not in the main thread
-            break
+    def take() -> None:
+        for number in TERMINATING:
+            try:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, end)
+                    _core.guard_signal(number, round(agent.settings.exit_timeout_s * 1000) + GUARD_MS)
+            except ValueError:  # not in the main thread
+                break
 
     def restore() -> None:
-        for number in taken:
+        forget()
+        for number in TERMINATING:
             try:
                 if signal.getsignal(number) is end:
                     signal.signal(number, signal.SIG_DFL)
             except ValueError:
                 pass
 
+    take()
+    forget = resets.listen(take)
     return restore
 
 

@@ -552,6 +552,32 @@ def test_a_forked_child_has_its_own_series_and_resource() -> None:
     assert [point.value for point in bench.points("c")] == [5]
 
 
+def test_a_periodic_reader_goes_on_in_a_forked_child() -> None:
+    """The SDK's reader starts its thread anew in the child; what it exports there is the child's alone."""
+    kept = Kept(preferred_temporality={theirs.Counter: AggregationTemporality.DELTA})
+    reading = PeriodicExportingMetricReader(kept, export_interval_millis=3_600_000)
+    provider = sdk.MeterProvider([reading], shutdown_on_exit=False)
+    counter = provider.get_meter("m").create_counter("c")
+    counter.add(5)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            counter.add(1)
+            flushed = provider.force_flush()
+            provider.shutdown()
+            values = [named(batch)["c"].data.data_points[0].value for batch in kept.batches if batch is not None]
+            os.write(writer, repr((flushed, values)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        assert told.read() == "(True, [1])"
+    os.waitpid(pid, 0)
+    provider.shutdown()
+    assert [named(batch)["c"].data.data_points[0].value for batch in kept.batches] == [5]
+
+
 def test_metrics_are_recorded_as_otlp() -> None:
     """A collection into the recorder gives requests that the official messages read."""
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest

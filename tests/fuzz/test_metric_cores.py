@@ -99,7 +99,8 @@ def test_both_cores_say_the_same(shape: Shape, steps: list[Any]) -> None:
             adders = [made.bind({"a": 1}) if bound else made for made in instruments]
         else:
             amount, attributes = step
-            for adder in adders:
-                adder.add(amount) if bound else adder.add(amount, attributes)
+            given = (amount,) if bound else (amount, attributes)
+            for at in range(len(adders)):  # no name may hold a bound instrument longer than the list does
+                adders[at].add(*given)
         assert len({(stream.series, stream.overflowed) for stream in streams}) == 1
         assert len({made.unreadable for made in instruments}) == 1

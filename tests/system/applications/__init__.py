@@ -1,1 +1,1 @@
-"""Applications as people write them; nothing in them knows of the agent. Programs import their modules by plain name."""
+"""Applications as people write them; nothing in them knows of the agent. Their modules go by plain names."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import aio_pika
 import asyncpg
@@ -76,7 +76,7 @@ async def index() -> str:
 
 
 @app.get("/users/{user}")
-async def user(user: int, connection: Any = Depends(database)) -> Any:
+async def user(user: int, connection: Annotated[Any, Depends(database)]) -> Any:
     """Ask the database."""
     return await connection.fetchval("SELECT $1::int + 41", user)
 
@@ -90,7 +90,7 @@ def sync(number: int) -> int:
 @app.get("/proxy/{number}")
 async def proxy(number: int, request: Request) -> Any:
     """Ask this server itself twice at once."""
-    url = f"http://{request.headers['host']}/users/{number}?token=secret-query&sig=signed"
+    url = f"http://{request.headers['host']}/users/{number}?sig=secret"
     answers = await asyncio.gather(*(state["client"].get(url) for _ in range(2)))
     return [answer.json() for answer in answers]
 

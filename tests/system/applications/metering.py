@@ -1,4 +1,4 @@
-"""A meter provider of the application's own, whose readings lie in a folder: one file a process, newest reading last."""
+"""A meter provider of the application's own, whose newest reading lies in a folder: one file a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 
 
 class FolderExporter(MetricExporter):
