@@ -9,7 +9,7 @@ EVERYTHING := test,shop,lint
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-CORE := pyproject.toml $(wildcard src/noops_agent/_core/*.pyx src/noops_agent/_core/*.c src/noops_agent/_core/*.h)
+CORE := pyproject.toml $(wildcard src/noops_agent/_core/*.pyx src/noops_agent/_core/*.pxi src/noops_agent/_core/*.c src/noops_agent/_core/*.h)
 
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -67,4 +67,4 @@ asan: build  ## run the tests of the native core under AddressSanitizer
 		ASAN_OPTIONS=detect_leaks=0:handle_segv=0 $(BIN)/python -m pytest -q tests/contract tests/fuzz/test_encoder.py tests/native
 
 clean:  ## remove what was built
-	rm -rf build dist $(VENV) $(VENV)-oldest .bench src/*.egg-info src/noops_agent/_core/native.c
+	rm -rf build dist $(VENV) $(VENV)-oldest .bench src/*.egg-info src/noops_agent/_core/native.c src/noops_agent/_core/metrics.c

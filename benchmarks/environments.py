@@ -91,11 +91,11 @@ def digest(*what: object) -> str:
 
 def sources() -> list[Path]:
     """Files that our distribution is built from; what Cython or a compiler made is left out."""
-    kinds = (".py", ".pyx", ".pyi", ".pxd", ".c", ".h", ".typed")
+    kinds = (".py", ".pyx", ".pxi", ".pyi", ".pxd", ".c", ".h", ".typed")
     found = [ROOT / "pyproject.toml"]
     for folder in ("src", "instrumentation"):
         found += sorted(path for path in (ROOT / folder).rglob("*") if path.suffix in kinds)
-    return [path for path in found if path.is_file() and path.name != "native.c"]
+    return [path for path in found if path.is_file() and path.name not in ("native.c", "metrics.c")]
 
 
 def install_ours(name: str, *more: str) -> None:

@@ -19,6 +19,7 @@ import latency
 import memory
 import metrics
 import report
+import runtime_metrics
 import span
 import start
 from ladder import LADDER, SPANS
@@ -36,6 +37,7 @@ QUESTIONS: dict[str, Callable[[Sink, bool], Answer]] = {
     "memory": memory.measure,
     "instrumentation": instrumentation.measure,
     "metrics": metrics.measure,
+    "runtime_metrics": runtime_metrics.measure,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -50,6 +51,9 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("NOOPS_STATE_DIR", str(tmp_path / "state"))
     _diagnostics.reset()
+    logging.disable(logging.NOTSET)  # a library under test may have configured logging, and silenced all others
+    ours = logging.getLogger("noops_agent")
+    ours.disabled, ours.propagate = False, True
 
 
 class Bench:

@@ -28,12 +28,11 @@ def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
     key = args[2] if len(args) > 2 else kwargs.get("key")
     partition = args[3] if len(args) > 3 else kwargs.get("partition")
     headers = Pairs(given, encoded=True)
+    call = kafka.sent(topic, key, value, partition, headers, producer.client._bootstrap_servers)
     if len(args) > 5:
-        args = (*args[:5], headers.pairs)
+        call.args = (*args[:5], headers.pairs)
     else:
         kwargs["headers"] = headers.pairs
-    call = kafka.sent(topic, key, value, partition, headers, producer.client._bootstrap_servers)
-    call.args = args
     return call
 
 

@@ -85,7 +85,8 @@ def _described(client: Any, names: tuple[str, ...], args: Args, kwargs: Kwargs) 
     headers = Pairs(given.items() if isinstance(given, dict) else given, encoded=True)
     call = kafka.sent(topic, key, value, partition, headers, _servers(client))
     kwargs["headers"] = headers.pairs
-    call.args = args
+    if not count:
+        call.args = args
     name = "callback" if "callback" in kwargs else "on_delivery"  # of both names the client takes the first, or None
     callback = kwargs.get(name)
     if callable(callback):

@@ -31,16 +31,16 @@ def _send(producer: Any, args: Args, kwargs: Kwargs) -> Call | None:
     key = args[2] if len(args) > 2 else kwargs.get("key")
     given = args[3] if len(args) > 3 else kwargs.get("headers")
     config = producer.config
-    headers = None
+    headers = replaced = None
     if (given is None or isinstance(given, list)) and (config.get("api_version") or _HEADERS_SINCE) >= _HEADERS_SINCE:
         headers = Pairs(given, encoded=True)
         if len(args) > 3:
-            args = (*args[:3], headers.pairs, *args[4:])
+            replaced = (*args[:3], headers.pairs, *args[4:])
         else:
             kwargs["headers"] = headers.pairs
     partition = args[4] if len(args) > 4 else kwargs.get("partition")
     call = kafka.sent(topic, key, value, partition, headers, config["bootstrap_servers"])
-    call.args = args
+    call.args = replaced
     return call
 
 

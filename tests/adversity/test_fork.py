@@ -69,7 +69,9 @@ def test_a_fork_while_the_shipper_imports_leaves_no_lock_behind(launch: Launch) 
     expected = ended.ids
     assert len(set(ended.pids.values())) > 10
     launch.adopt(expected)
-    assert same(launch, expected)
+    # A child that leaves by `os._exit` while a request of its is on the way can't note that it was taken: what is in it
+    # may come once more.
+    assert set(launch.arrived()) == set(expected)
 
 
 def test_a_span_that_was_open_at_the_fork_is_the_parents_alone(launch: Launch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -55,8 +56,13 @@ def queue(client: Any) -> Iterator[Any]:
 
 
 def work(queue: Any) -> None:
-    """Run all jobs of a queue in this process."""
-    rq.SimpleWorker([queue], connection=queue.connection).work(burst=True, logging_level="CRITICAL")
+    """Run all jobs of a queue in this process; a worker puts signal handlers of its own in place."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        rq.SimpleWorker([queue], connection=queue.connection).work(burst=True, logging_level="CRITICAL")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_job_is_sent_and_processed_in_one_trace(observed: Any, queue: Any) -> None:

@@ -45,9 +45,10 @@ class Bench:
 
     def __init__(self, seen: Seen, describe: Any = described, **more: Any) -> None:
         options = more.pop("options", {})
-        self.live = Live(Instrumentation("probe"), seen.tracer_provider, seen.meter_provider)
+        probe = Instrumentation("probe")
         for name, value in options.items():
-            setattr(self.live.instrumentation.options, name, value)
+            setattr(probe.options, name, value)
+        self.live = Live(probe, seen.tracer_provider, seen.meter_provider)
         hook = Leaf("probe:Client.get", CLIENT, describe, duration=TOOK, layer="probe", **more)
         self.kind = type("Client", (Client,), {
             "get": hook.make(self.live, Client.get, True),

@@ -55,7 +55,19 @@ guard_signal = chosen.guard_signal
 parse_traceparent = chosen.parse_traceparent
 process_mark = chosen.process_mark
 random_ids = chosen.random_ids
+remote_parent = chosen.remote_parent
 suppressed = chosen.suppressed
+
+# The calls of observed libraries: a part of the native core, and beside the Python one.
+calling = chosen if NAME == "native" else importlib.import_module(".course", __name__)
+
+Call = calling.Call
+Course = calling.Course
+Enabled = calling.Enabled
+Pairs = calling.Pairs
+labels_of = calling.labels_of
+plain_header = calling.plain_header
+speaks = calling.speaks
 
 # The metrics stand on the core above, in a module of their own.
 measuring, MEASURING_WHY = choose(_asked, ".metrics", ".aggregation")

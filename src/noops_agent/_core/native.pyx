@@ -29,6 +29,9 @@ from .recorder import RecorderPolicy
 from .values import clean, text_of, utf8
 
 cdef extern from "Python.h":
+    int PyUnicode_IS_COMPACT_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     int PyContextVar_Get(object var, PyObject *default, PyObject **value) except -1
     object PyContextVar_Set(object var, object value)
@@ -87,6 +90,8 @@ cdef object SUPPRESS_HTTP = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 cdef object INTERNAL = SpanKind.INTERNAL
 cdef object SERVER = SpanKind.SERVER
 cdef object CLIENT = SpanKind.CLIENT
+cdef object PRODUCER = SpanKind.PRODUCER
+cdef object CONSUMER = SpanKind.CONSUMER
 cdef tuple FLAGS = tuple(TraceFlags(flags) for flags in range(256))
 cdef object NO_STATE = TraceState.get_default()
 cdef object EMPTY_CONTEXT = Context()
@@ -145,6 +150,10 @@ cdef inline object context_with(object current, object span):
 
 def suppressed(bint http=False):
     """Whether instrumentation is suppressed in the current context, or that of HTTP calls alone where *http*."""
+    return suppresses(http)
+
+
+cdef bint suppresses(bint http) except -1:
     cdef object context = current_context()
     if not PyDict_Size(context):
         return False
@@ -163,7 +172,7 @@ cdef class Attachment:
     garbage collector closed, say) there is nothing of ours to restore, and nothing happens.
     """
 
-    cdef object span
+    cdef readonly object span
     cdef object previous
     cdef object mine
     cdef object token
@@ -218,6 +227,9 @@ cdef class Attachment:
 cdef int put_text(noops_buffer *b, uint8_t tag, object text) except -1:
     cdef Py_ssize_t size
     cdef const char *data
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        noops_field_bytes(b, tag, PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+        return 0
     try:
         data = PyUnicode_AsUTF8AndSize(text, &size)
     except UnicodeEncodeError:
@@ -279,6 +291,15 @@ cdef int put_pair(noops_buffer *b, uint8_t tag, object key, object value, int de
 cdef inline bint plain(object value):
     kind = type(value)
     return kind is str or kind is int or kind is float or kind is bool or value is None
+
+
+cdef inline bint are_texts(object value):
+    if type(value) is not list and type(value) is not tuple:
+        return False
+    for item in value:
+        if type(item) is not str:
+            return False
+    return True
 
 
 cdef int put_attributes(noops_buffer *b, uint8_t tag, object attributes, int depth) except -1:
@@ -364,27 +385,66 @@ def format_traceparent(trace_id, span_id, flags):
     return traceparent_of(trace_id >> 64, trace_id & 0xFFFFFFFFFFFFFFFF, span_id, flags)
 
 
+cdef int read_traceparent(object value, uint64_t *hi, uint64_t *lo, uint64_t *span_id, uint64_t *flags) except -1:
+    cdef Py_ssize_t size
+    cdef const char *text
+    cdef uint64_t version
+    if type(value) is not str or not value.isascii():
+        return 0
+    text = PyUnicode_AsUTF8AndSize(value, &size)
+    if size < 55 or text[2] != 45 or text[35] != 45 or text[52] != 45:
+        return 0
+    if not (take_hex(text, 2, &version) and take_hex(text + 3, 16, hi) and take_hex(text + 19, 16, lo)
+            and take_hex(text + 36, 16, span_id) and take_hex(text + 53, 2, flags)):
+        return 0
+    if version == 255 or not (hi[0] | lo[0]) or not span_id[0]:
+        return 0
+    return not (size > 55 and (version == 0 or text[55] != 45))
+
+
 def parse_traceparent(value):
     """Read a W3C `traceparent` header: (trace id, span id, flags), or None where it is not one.
 
     Source: W3C Trace Context Level 2, section 3.2.
     """
-    cdef Py_ssize_t size
-    cdef const char *text
-    cdef uint64_t version, hi, lo, span_id, flags
-    if type(value) is not str or not value.isascii():
-        return None
-    text = PyUnicode_AsUTF8AndSize(value, &size)
-    if size < 55 or text[2] != 45 or text[35] != 45 or text[52] != 45:
-        return None
-    if not (take_hex(text, 2, &version) and take_hex(text + 3, 16, &hi) and take_hex(text + 19, 16, &lo)
-            and take_hex(text + 36, 16, &span_id) and take_hex(text + 53, 2, &flags)):
-        return None
-    if version == 255 or not (hi | lo) or not span_id:
-        return None
-    if size > 55 and (version == 0 or text[55] != 45):
+    cdef uint64_t hi, lo, span_id, flags
+    if not read_traceparent(value, &hi, &lo, &span_id, &flags):
         return None
     return (int(hi) << 64) | lo, span_id, flags
+
+
+cdef class RemoteHalf:
+    """What a header told of the span of another process; see `remote.Remote`."""
+
+    cdef uint64_t trace_hi, trace_lo, span_id
+    cdef uint8_t flags
+    cdef object made
+
+    def get_span_context(self):
+        if self.made is None:
+            self.made = SpanContext((int(self.trace_hi) << 64) | self.trace_lo, self.span_id, True, FLAGS[self.flags])
+        return self.made
+
+
+class Remote(RemoteHalf, NonRecordingSpan):
+    """The span of another process, whose context is made where somebody asks for it; else that costs more than ours."""
+
+    __slots__ = ()
+
+    @property
+    def _context(self):
+        return self.get_span_context()
+
+
+def remote_parent(header):
+    """Give a context that holds the span of which a `traceparent` header tells; None where it is no valid one."""
+    cdef uint64_t hi, lo, span_id, flags
+    cdef RemoteHalf made
+    if not read_traceparent(header, &hi, &lo, &span_id, &flags):
+        return None
+    made = Remote.__new__(Remote)
+    made.trace_hi, made.trace_lo, made.span_id, made.flags = hi, lo, span_id, flags & (SAMPLED | RANDOM)
+    return context_with(EMPTY_CONTEXT, made)
 
 
 # ---- recorder --------------------------------------------------------------------------------------------
@@ -731,8 +791,12 @@ cdef object start(Tracer tracer, object name, object context, object kind, objec
         span.link_list, span.lost_links = model.as_links(links, tracing._limits)
     tracing.started += 1
     if case < 3:
-        span.clock_offset = <int64_t>(noops_realtime_ns() - noops_monotonic_ns())
-    span.start_ns = span.now() if start_time is None else model.as_time(start_time, span.now())
+        span.start_ns = <int64_t>noops_realtime_ns()
+        span.clock_offset = span.start_ns - <int64_t>noops_monotonic_ns()
+    else:
+        span.start_ns = span.now()
+    if start_time is not None:
+        span.start_ns = model.as_time(start_time, span.start_ns)
     if tracing.observed():
         try:
             tracing._processors.on_start(span, parent_context=context)
@@ -749,6 +813,10 @@ cdef object passive(PyObject *parent):
 
 
 cdef int kind_value(object kind):
+    if kind is PRODUCER:
+        return 3
+    if kind is CONSUMER:
+        return 4
     try:
         return model.KINDS.index(kind)
     except ValueError:
@@ -790,6 +858,8 @@ cdef class Span:
 
     cdef int adopt_foreign(self, object parent) except -1:
         """Take over the context of another implementation's span; gives the sampler's case."""
+        if isinstance(parent, RemoteHalf):
+            return self.adopt_remote(<RemoteHalf>parent)
         context = parent.get_span_context() if isinstance(parent, APISpan) else None
         if not isinstance(context, SpanContext) or not context.is_valid:
             return 0
@@ -805,6 +875,14 @@ cdef class Span:
         if self.parent_remote:
             return 1 if self.flags & SAMPLED else 2
         return 3 if self.flags & SAMPLED else 4
+
+    cdef int adopt_remote(self, RemoteHalf parent):
+        self.trace_hi = parent.trace_hi
+        self.trace_lo = parent.trace_lo
+        self.parent_id = parent.span_id
+        self.flags = self.parent_flags = parent.flags
+        self.parent_remote = True
+        return 1 if self.flags & SAMPLED else 2
 
     cdef int new_trace(self, Tracing tracing) except -1:
         self.flags = RANDOM if tracing.random_ids else 0
@@ -842,13 +920,17 @@ cdef class Span:
         cdef Py_ssize_t at = 0
         cdef PyObject *key
         cdef PyObject *value
-        if (type(attributes) is dict and self._attrs is None and tracing.max_length < 0
-                and (tracing.max_attributes < 0 or PyDict_Size(attributes) <= tracing.max_attributes)):
+        cdef Py_ssize_t held = 0 if self._attrs is None else PyDict_Size(self._attrs)
+        if (type(attributes) is dict and tracing.max_length < 0
+                and (tracing.max_attributes < 0 or held + PyDict_Size(attributes) <= tracing.max_attributes)):
             while PyDict_Next(attributes, &at, &key, &value):
                 if not plain(<object>value) or type(<object>key) is not str or not <object>key:
                     break
             else:
-                self._attrs = PyDict_Copy(attributes)
+                if self._attrs is None:
+                    self._attrs = PyDict_Copy(attributes)
+                else:
+                    PyDict_Update(self._attrs, attributes)
                 return 0
         try:
             pairs = list(attributes.items())
@@ -867,7 +949,10 @@ cdef class Span:
             self.lost_attributes += 1
             return 0
         if not plain(value):
-            value = clean(value, None if tracing.max_length < 0 else tracing.max_length)
+            if tracing.max_length < 0 and are_texts(value):
+                value = tuple(value)
+            else:
+                value = clean(value, None if tracing.max_length < 0 else tracing.max_length)
         elif tracing.max_length >= 0 and type(value) is str and len(<str>value) > tracing.max_length:
             value = value[:tracing.max_length]
         if self._attrs is None:
@@ -1348,6 +1433,8 @@ cdef class Activation(Attachment):
         if type(self.span) is Span:
             self.close(error, (<Span>self.span).now())
 
+
+include "course.pxi"
 
 APISpan.register(Span)
 

@@ -125,6 +125,15 @@ class Attachment:
         self._leave()
 
 
+def remote_parent(header: Any) -> Context | None:
+    """Give a context that holds the span of which a `traceparent` header tells; None where it is no valid one."""
+    read = parse_traceparent(header)
+    if read is None:
+        return None
+    parent = SpanContext(read[0], read[1], True, FLAGS[read[2] & (SAMPLED | RANDOM)])
+    return Context({_SPAN_KEY: NonRecordingSpan(parent)})
+
+
 # ---- encoder ---------------------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ class Hook(Patch):
 class Observed:
     """A hook in force: begins the operation of each call, and ends it."""
 
-    __slots__ = ("bound", "follow", "hook", "live", "off")
+    __slots__ = ("begin", "bound", "follow", "hook", "live", "off", "responds", "tells")
 
     def __init__(self, hook: Hook, live: Live, bound: bool) -> None:
         self.hook = hook
@@ -86,24 +86,12 @@ class Observed:
         """It failed too often."""
         self.follow: Callable[..., Any] | None = None
         """Makes the proxy of a result whose use is the work; None: the operation ends when the call returns."""
-
-    def begin(self, args: Args, kwargs: Kwargs) -> Operation | None:
-        """Begin the operation of a call; None where it is left alone."""
-        live, hook = self.live, self.hook
-        if not live.on or self.off or not speaks(hook.bit):
-            return None
-        try:
-            call = hook.describe(args[0], args[1:], kwargs) if self.bound else hook.describe(None, args, kwargs)
-            if call is None:
-                return None
-            if call is LEFT_ALONE:
-                return Unspoken(hook.bit)  # type: ignore[return-value]
-            if call.request is None and args:
-                call.request = args[0]
-            return Operation(live, call, hook.kind, hook.duration, hook.bit)
-        except Exception as error:
-            self.off = live.failed(hook.target, error)
-            return None
+        self.responds = live.instrumentation.options.response_hook is not None
+        """The user wants to be shown what was returned."""
+        self.tells = self.responds or hook.result is not None
+        """Whether anybody wants to know what was returned."""
+        self.begin = beginning(self)
+        """Begins the operation of a call; None where it is left alone."""
 
     def arguments(self, operation: Operation, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Give the arguments that the original is called with."""
@@ -122,7 +110,8 @@ class Observed:
                 known = hook.result(operation.call, returned)
             except Exception as error:
                 self.off = self.live.failed(hook.target, error)
-        operation.respond(returned)
+        if self.responds:
+            operation.respond(returned)
         if isinstance(known, BaseException):
             operation.close(known, None, hook.error)
         else:
@@ -134,6 +123,30 @@ class Observed:
         if operation is None:
             return decorate.NOTHING, args, kwargs
         return Body(self, operation), *self.arguments(operation, args, kwargs)
+
+
+def beginning(observed: Observed) -> Callable[[Args, Kwargs], Operation | None]:
+    """Make what begins the operation of a call. What it needs it has at hand: this runs at every call."""
+    hook, live, bound = observed.hook, observed.live, observed.bound
+    describe, kind, duration, bit = hook.describe, hook.kind, hook.duration, hook.bit
+
+    def begin(args: Args, kwargs: Kwargs) -> Operation | None:
+        if not live.on or observed.off or not speaks(bit):
+            return None
+        try:
+            call = describe(args[0], args[1:], kwargs) if bound else describe(None, args, kwargs)
+            if call is None:
+                return None
+            if call is LEFT_ALONE:
+                return Unspoken(bit)  # type: ignore[return-value]
+            if call.request is None and args:
+                call.request = args[0]
+            return Operation(live, call, kind, duration, bit)
+        except Exception as error:
+            observed.off = live.failed(hook.target, error)
+            return None
+
+    return begin
 
 
 class Body:
@@ -160,14 +173,16 @@ class Body:
 def plain(original: Wrapper, observed: Observed) -> Wrapper:
     """Wrap a plain function."""
     begin, arguments, finish = observed.begin, observed.arguments, observed.finish
-    failure, follow = observed.hook.error, observed.follow
+    failure, follow, tells = observed.hook.error, observed.follow, observed.tells
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         operation = begin(args, kwargs)
         if operation is None:
             return original(*args, **kwargs)
-        args, kwargs = arguments(operation, args, kwargs)
+        told = operation.call
+        if told.args is not None or told.kwargs is not None:
+            args, kwargs = arguments(operation, args, kwargs)
         operation.attach()
         try:
             returned = original(*args, **kwargs)
@@ -178,7 +193,10 @@ def plain(original: Wrapper, observed: Observed) -> Wrapper:
         if follow is not None:
             operation.detach()
             return follow(returned, operation, finish, failure)
-        finish(operation, returned)
+        if tells:
+            finish(operation, returned)
+        else:
+            operation.close()
         operation.detach()
         return returned
 
@@ -188,14 +206,16 @@ def plain(original: Wrapper, observed: Observed) -> Wrapper:
 def coroutine(original: Wrapper, observed: Observed) -> Wrapper:
     """Wrap a coroutine function."""
     begin, arguments, finish = observed.begin, observed.arguments, observed.finish
-    failure, follow = observed.hook.error, observed.follow
+    failure, follow, tells = observed.hook.error, observed.follow, observed.tells
 
     @functools.wraps(original)
     async def call(*args: Any, **kwargs: Any) -> Any:
         operation = begin(args, kwargs)
         if operation is None:
             return await original(*args, **kwargs)
-        args, kwargs = arguments(operation, args, kwargs)
+        told = operation.call
+        if told.args is not None or told.kwargs is not None:
+            args, kwargs = arguments(operation, args, kwargs)
         operation.attach()
         try:
             returned = await original(*args, **kwargs)
@@ -206,7 +226,10 @@ def coroutine(original: Wrapper, observed: Observed) -> Wrapper:
         if follow is not None:
             operation.detach()
             return follow(returned, operation, finish, failure)
-        finish(operation, returned)
+        if tells:
+            finish(operation, returned)
+        else:
+            operation.close()
         operation.detach()
         return returned
 

@@ -35,11 +35,14 @@ MAX_KEY = 256
 
 def server(bootstrap: Any) -> tuple[str, int | None]:
     """Give host and port of the first of the servers that a client was told of: a text with commas, or a list."""
-    if isinstance(bootstrap, str):
-        return _address(bootstrap)
-    for first in bootstrap or ():
-        return _address(first) if isinstance(first, str) else ("", None)
-    return "", None
+    return _address(_first(bootstrap))
+
+
+def _first(bootstrap: Any) -> str:
+    if type(bootstrap) is not list and not isinstance(bootstrap, str):
+        bootstrap = list(bootstrap or ())
+    first = bootstrap[0] if type(bootstrap) is list and bootstrap else bootstrap
+    return first if isinstance(first, str) else ""
 
 
 @lru_cache(maxsize=64)
@@ -66,8 +69,9 @@ def key_of(key: Any) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _sending(topic: str, address: str, port: int | None) -> tuple[str, dict[str, Any]]:
+def _sending(topic: str, servers: str) -> tuple[str, dict[str, Any]]:
     """Give the name and the attributes of sending to a topic, which are the same for each record."""
+    address, port = _address(servers)
     call = messaging.send(SYSTEM, topic, address=address, port=port)
     return call.name, call.attributes
 
@@ -82,7 +86,7 @@ def sent(topic: str, key: Any, value: Any, partition: Any, headers: Pairs | None
         headers: Where the context goes; None: nowhere. Records have a time of their own.
         bootstrap: The servers that the client was told of.
     """
-    name, shared = _sending(topic, *server(bootstrap))
+    name, shared = _sending(topic, _first(bootstrap))
     attributes = shared.copy()
     if key is not None:
         text = key_of(key)

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace as trace_api
 
-from .. import _diagnostics
+from .. import _core, _diagnostics
 from .._version import VERSION
+from .carriers import inject
 from .former import former_names
 from .model import Call, Duration, Instrumentation, Measure
 from .operation import Operation, layer_bit, speaks
+
+if TYPE_CHECKING:
+    from .._core.course import Enabled, labels_of
+else:
+    Enabled, labels_of = _core.Enabled, _core.labels_of
 
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 MOST_FAILURES = 3
 """Failures after which a hook is left out for the rest of the process."""
 
 
-class Live:
+class Live(Enabled):
     """What the wrappers of one enabled library share. Wrappers that could not be taken away see `on` False."""
 
     def __init__(
         self, instrumentation: Instrumentation, tracer_provider: Any = None, meter_provider: Any = None
     ) -> None:
         self.instrumentation = instrumentation
+        self.inject = inject
         self.on = True
         self.scope = f"noops_instrumentation.{instrumentation.library}"
-        self.tracer: Any = trace_api.get_tracer(self.scope, VERSION, tracer_provider, SCHEMA)
+        self.tracer = trace_api.get_tracer(self.scope, VERSION, tracer_provider, SCHEMA)
         self.former = former_names(instrumentation.options.get("semconv_opt_in", ()))
         """What adds the former names of attributes; None where nobody asks for them."""
+        self.plain = self.former is None and instrumentation.options.request_hook is None
         self._meter_provider = meter_provider
         self._meter: Any = None
         self._instruments: dict[Any, Any] = {}
@@ -97,7 +105,7 @@ class Live:
         histogram = self._instruments.get(duration) or self.histogram(duration)
         if getattr(histogram, "_real_instrument", histogram) is None:
             return  # the API without a meter provider behind it
-        labels = attributes if chosen else {key: attributes[key] for key in duration.keys if key in attributes}
+        labels = attributes if chosen else labels_of(attributes, duration.keys)
         histogram.record(seconds, labels)
         for measure in duration.also:
             value = measure.value(attributes)

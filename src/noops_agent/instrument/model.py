@@ -2,87 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from opentelemetry.context.context import Context
-    from opentelemetry.trace import Link, SpanKind
+from .. import _core
 
+if TYPE_CHECKING:
+    from .._core.course import Call as Call
     from .live import Live
     from .patch import Patch
+else:
+    Call = _core.Call
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 Attributes = Mapping[str, Any]
-
-
-class Call:
-    """What one call means; a describer makes it, result functions get it back."""
-
-    __slots__ = (
-        "args",
-        "attributes",
-        "inject",
-        "kind",
-        "kwargs",
-        "labels",
-        "links",
-        "name",
-        "parent",
-        "request",
-        "span",
-        "start_time",
-        "state",
-    )
-
-    span: Any
-    """The span of the call, where it is made by a leaf hook; set when it has started."""
-
-    def __init__(
-        self,
-        name: str,
-        attributes: dict[str, Any],
-        *,
-        parent: Context | None = None,
-        links: Sequence[Link] = (),
-        inject: MutableMapping[str, str] | Callable[[str, str], object] | None = None,
-        args: Args | None = None,
-        kwargs: Kwargs | None = None,
-        request: Any = None,
-        labels: dict[str, Any] | None = None,
-        kind: SpanKind | None = None,
-        start_time: int | None = None,
-        state: Any = None,
-    ) -> None:
-        """
-        Args:
-            name: Name of the span.
-            attributes: A dict of the describer's own; what is learnt later is added to it.
-            parent: Context that holds the remote parent, from `extract`; None: the current context.
-            links: Links to other spans.
-            inject: Where the propagator writes its headers once the span has started: a mapping, or a function of
-                a key and a value.
-            args: Positional arguments (without the instance) that the callable gets in place of its own.
-            kwargs: Keyword arguments that it gets in place of its own.
-            request: What a user's `request_hook` is given; None: the instance.
-            labels: Attributes of the metrics; None: those of `attributes` that the `Duration` names.
-            kind: Kind of the span where it is not the one of the hook.
-            start_time: Nanoseconds since the epoch; None: now.
-            state: What the describer wants to find again in its result function.
-        """
-        self.name = name
-        self.attributes = attributes
-        self.parent = parent
-        self.links = links
-        self.inject = inject
-        self.args = args
-        self.kwargs = kwargs
-        self.request = request
-        self.labels = labels
-        self.kind = kind
-        self.start_time = start_time
-        self.state = state
 
 
 LEFT_ALONE = Call("", {})

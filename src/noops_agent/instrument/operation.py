@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import sys
-import time
 import traceback
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context.context import Context
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, StatusCode
 from opentelemetry.trace.propagation import set_span_in_context
 
 from .. import _core
-from .._core import suppressed
+from .._core.layer import HTTP as HTTP
+from .._core.layer import LAYERS
+from .._core.layer import layer_bit as layer_bit
 from .._core.model import clean_message
-from .carriers import inject
-from .model import LEFT_ALONE, NOT_AN_ERROR, Call, Duration, Failure
+from .model import LEFT_ALONE, NOT_AN_ERROR, Call, Failure
 
 if TYPE_CHECKING:
-    from .live import Live
+    from .._core.course import Course
+    from .._core.course import speaks as speaks
+else:
+    Course, speaks = _core.Course, _core.speaks
 
 Attachment = _core.Attachment
-perf_counter = time.perf_counter
 ERROR = StatusCode.ERROR
 
-_layers: ContextVar[int] = ContextVar("noops_layers", default=0)
-"""Bits of the layers that have an operation running here."""
-_bits: dict[str, int] = {"": 0}
-
-
-def layer_bit(layer: str) -> int:
-    """Give the bit of a layer."""
-    return _bits.setdefault(layer, 1 << len(_bits))
-
-
-HTTP = layer_bit("http")
+_layers = LAYERS
 
 
 def layers(*names: str) -> Callable[[], muted]:
@@ -84,11 +75,6 @@ class Unspoken(muted):
 
     def close(self, *known: object) -> None:
         """Nothing was begun."""
-
-
-def speaks(bit: int) -> bool:
-    """Whether an operation of a layer is to be recorded here: nothing suppresses it, and no outer one of it speaks."""
-    return not suppressed(bit == HTTP) and not (bit and _layers.get() & bit)
 
 
 class Silent:
@@ -147,98 +133,46 @@ class Silent:
         self.closed = True
 
 
-class Operation:
-    """One call from its beginning to its end. Nothing in here raises into the caller."""
+class Operation(Course):
+    """One call from its beginning to its end. Nothing in here raises into the caller.
 
-    __slots__ = (
-        "_attached",
-        "_began",
-        "_bit",
-        "_brought",
-        "_duration",
-        "_layers",
-        "_live",
-        "call",
-        "closed",
-        "recording",
-        "span",
-    )
+    Here is what few calls ask for. What all of them do is in the core: its `Course` starts the span, makes it the
+    current one (`attach`, `detach`), adds what becomes known (`add`), and ends it (`close`).
+    """
 
-    def __init__(self, live: Live, call: Call, kind: Any, duration: Duration | None, bit: int) -> None:
-        self.call = call
-        self.closed = False
-        self._live = live
-        self._duration = duration
-        self._attached: Any = None
-        self._layers: Any = None
-        self._brought: Any = None
-        # A server or consumer begins anew: what it calls is not part of the call that reached it in this process.
-        kind = call.kind = call.kind or kind
-        if live.former is not None:
-            live.former.add_to(call.attributes, kind, call.attributes)
-        self._bit = -1 if kind is SpanKind.SERVER or kind is SpanKind.CONSUMER else bit
-        span = self.span = live.tracer.start_span(
-            call.name, call.parent, kind, call.attributes, call.links, call.start_time
-        )
-        self.recording = span.is_recording()
-        if call.inject is not None:
-            inject(call.inject, span, call.parent)
-        hook = live.instrumentation.options.request_hook
+    __slots__ = ()
+
+    # -- its beginning
+
+    def _prepare(self) -> None:
+        """Add the former names of attributes."""
+        former = self._live.former
+        if former is not None:
+            former.add_to(self.call.attributes, self.call.kind, self.call.attributes)
+
+    def _started(self) -> None:
+        """Show the user's `request_hook` the span."""
+        hook = self._live.instrumentation.options.request_hook
         if hook is not None:
             try:
-                hook(span, call.request)
+                hook(self.span, self.call.request)
             except Exception as error:
-                live.failed("request_hook", error)
-        self._began = perf_counter()
-
-    @classmethod
-    def begun(cls, live: Live, call: Call, span: Any, duration: Duration | None, began: float) -> Operation:
-        """Give the operation of a call that began without one; it isn't current, and has only to be closed."""
-        operation = cls.__new__(cls)
-        operation.call = call
-        operation.closed = False
-        operation.recording = span.is_recording()
-        operation.span = span
-        operation._attached = operation._brought = operation._layers = None
-        operation._began = began
-        operation._bit = 0
-        operation._duration = duration
-        operation._live = live
-        return operation
+                self._live.failed("request_hook", error)
 
     # -- what is current
 
-    def attach(self) -> None:
-        """Make the span the current one."""
-        bit = self._bit
-        if bit:
-            before = _layers.get()
-            layers = 0 if bit == -1 else before | bit
-            if layers != before:
-                self._layers = _layers.set(layers)
-        parent = self.call.parent
-        if parent is not None and len(parent) > 1:  # it brought baggage
-            self._brought = context_api.attach(Context({**context_api.get_current(), **parent}))
-        attached = self._attached = Attachment(self.span)
-        attached.__enter__()
+    def _bring(self, parent: Context) -> None:
+        """Make the baggage that came with the parent the current one."""
+        self._undo = partial(restore, context_api.attach(Context({**context_api.get_current(), **parent})))
 
-    def detach(self) -> None:
-        """Make current what was so before; in another context there is nothing to restore, and nothing happens."""
-        attached, self._attached = self._attached, None
-        if attached is not None:
-            attached.__exit__()
-        brought, self._brought = self._brought, None
-        if brought is not None:
-            try:
-                context_api._RUNTIME_CONTEXT.detach(brought)
-            except ValueError:
-                pass
-        token, self._layers = self._layers, None
-        if token is not None:
-            try:
-                _layers.reset(token)
-            except ValueError:
-                pass
+    def silence(self) -> Silent:
+        """Record nothing of the call, nor of what it calls until `detach`; gives what stands for it from now on."""
+        self.closed = True
+        self.detach()
+        silent = Silent(self.call, closed=True)
+        self._undo = silent.detach
+        silent.attach()
+        return silent
 
     def activation(self) -> tuple[Callable[[], object], Callable[[], object]]:
         """Give what attaches and what detaches, for a body that runs piece by piece: at a third of the cost."""
@@ -248,71 +182,21 @@ class Operation:
         attachment = Attachment(self.span)
         return attachment.__enter__, attachment.__exit__
 
-    def __enter__(self) -> Operation:
-        self.attach()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.detach()
-
-    def silence(self) -> Silent:
-        """Record nothing of the call, nor of what it calls until `detach`; gives what stands for it from now on."""
-        self.closed = True
-        self.detach()
-        silent = self._attached = Silent(self.call, closed=True)
-        silent.attach()
-        return silent
-
     # -- what becomes known
 
-    def began(self, at: float) -> None:
-        """Measure the duration from *at*, a reading of `time.perf_counter`: what is told of was over before."""
-        self._began = at
-
-    def add(self, attributes: Any) -> None:
-        """Add attributes to the span, and to what the measurement is taken from."""
+    def _named(self, attributes: Any) -> Any:
+        """Give attributes with their former names among them."""
         former = self._live.former
         if former is not None:
             attributes = dict(attributes)
             former.add_to(attributes, self.call.kind, {**self.call.attributes, **attributes})
-        self.call.attributes.update(attributes)
-        if self.recording:
-            self.span.set_attributes(attributes)
+        return attributes
 
     def rename(self, name: str) -> None:
         """Give the span another name."""
         self.call.name = name
         if self.recording:
             self.span.update_name(name)
-
-    # -- its end
-
-    def close(self, error: BaseException | None = None, attributes: Any = None, failure: Failure | None = None) -> None:
-        """End the span and record the duration; only the first call does anything.
-
-        Args:
-            error: The exception that the call ended with.
-            attributes: Attributes known only now; `error.type` among them makes the call a failure.
-            failure: What the integration knows of exceptions.
-        """
-        if self.closed:
-            return
-        self.closed = True
-        try:
-            seconds = perf_counter() - self._began
-            if error is not None:
-                self._fail(error, failure)
-            if attributes:
-                self.add(attributes)
-                if "error.type" in attributes and error is None and self.recording:
-                    self.span.set_status(ERROR)
-            self.span.end()
-            if self._duration is not None:
-                call = self.call
-                chosen = call.labels is not None
-                self._live.record(self._duration, seconds, call.labels if chosen else call.attributes, chosen)  # type: ignore[arg-type]
-        except Exception as problem:
-            self._live.failed("end", problem)
 
     def respond(self, response: Any) -> None:
         """Show the user's `response_hook` what was returned."""
@@ -345,6 +229,14 @@ class Operation:
             self.span.record_exception(error, None if message is None else reworded(error, message))
             said = clean_message(error) if message is None else message
             self.span.set_status(ERROR, f"{type(error).__name__}: {said}")
+
+
+def restore(token: Any) -> None:
+    """Make current what was so before *token*; in another context there is nothing to restore."""
+    try:
+        context_api._RUNTIME_CONTEXT.detach(token)
+    except ValueError:
+        pass
 
 
 def reworded(error: BaseException, message: str) -> dict[str, Any]:

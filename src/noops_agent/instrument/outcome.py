@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .._core import decorate
 from .hook import Hook, Observed
-from .leaf import End, Fail, Start, straight
-from .model import Args, Call, Kwargs
+from .model import Call
+from .operation import Operation
 from .patch import Wrapper
 
 if TYPE_CHECKING:
@@ -24,21 +23,24 @@ if TYPE_CHECKING:
 class Outcome:
     """What ends the operation of a call."""
 
-    __slots__ = ("_began", "_end", "_fail", "call")
+    __slots__ = ("_observed", "_operation")
 
-    def __init__(self, call: Call, began: float, end: End, fail: Fail) -> None:
-        self.call = call
-        self._began = began
-        self._end = end
-        self._fail = fail
+    def __init__(self, operation: Operation, observed: Observed) -> None:
+        self._operation = operation
+        self._observed = observed
+
+    @property
+    def call(self) -> Call:
+        """What the describer made."""
+        return self._operation.call
 
     def told(self, returned: Any) -> None:
         """End it with what the other side said: the hook's `result` knows what that means."""
-        self._end(self.call, self._began, returned)
+        self._observed.finish(self._operation, returned)
 
     def lost(self, error: BaseException) -> None:
         """End it with an error."""
-        self._fail(self.call, self._began, error)
+        self._operation.close(error, None, self._observed.hook.error)
 
 
 Follow = Callable[[Outcome, Any, Any], None]
@@ -63,26 +65,23 @@ class Later(Hook):
 
     def make(self, live: Live, original: Wrapper, bound: bool) -> Wrapper:
         """Make the wrapper."""
-        options = live.instrumentation.options
-        asked = live.former is not None or options.request_hook is not None or options.response_hook is not None
-        start, end, fail = observing(self, live) if asked else straight(self, live)
-        prepare, watch = self.prepare, functools.partial(self.watch, live)
+        observed = Observed(self, live, bound)
+        begin, arguments = observed.begin, observed.arguments
+        prepare, watch = self.prepare, watching(self, live)
         if decorate.flags_of(original) & (decorate.CO_COROUTINE | decorate.CO_ITERABLE_COROUTINE):
 
             @functools.wraps(original)
-            async def later(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-                call = start(instance, args, kwargs)
-                if call is None:
-                    return await original(instance, *args, **kwargs)
-                outcome = Outcome(call, perf_counter(), end, fail)
+            async def later(*args: Any, **kwargs: Any) -> Any:
+                operation = begin(args, kwargs)
+                if operation is None:
+                    return await original(*args, **kwargs)
+                outcome, instance, call = Outcome(operation, observed), args[0], operation.call
                 if prepare is not None:
                     prepare(outcome)
-                if call.args is not None:
-                    args = call.args
-                if call.kwargs is not None:
-                    kwargs = call.kwargs
+                if call.args is not None or call.kwargs is not None:
+                    args, kwargs = arguments(operation, args, kwargs)
                 try:
-                    returned = await original(instance, *args, **kwargs)
+                    returned = await original(*args, **kwargs)
                 except BaseException as error:
                     outcome.lost(error)
                     raise
@@ -92,19 +91,17 @@ class Later(Hook):
             return later
 
         @functools.wraps(original)
-        def wrapper(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-            call = start(instance, args, kwargs)
-            if call is None:
-                return original(instance, *args, **kwargs)
-            outcome = Outcome(call, perf_counter(), end, fail)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            operation = begin(args, kwargs)
+            if operation is None:
+                return original(*args, **kwargs)
+            outcome, instance, call = Outcome(operation, observed), args[0], operation.call
             if prepare is not None:
                 prepare(outcome)
-            if call.args is not None:
-                args = call.args
-            if call.kwargs is not None:
-                kwargs = call.kwargs
+            if call.args is not None or call.kwargs is not None:
+                args, kwargs = arguments(operation, args, kwargs)
             try:
-                returned = original(instance, *args, **kwargs)
+                returned = original(*args, **kwargs)
             except BaseException as error:
                 outcome.lost(error)
                 raise
@@ -113,31 +110,16 @@ class Later(Hook):
 
         return wrapper
 
-    def watch(self, live: Live, outcome: Outcome, instance: Any, returned: Any) -> None:
-        """Wait for the outcome."""
+
+def watching(hook: Later, live: Live) -> Follow:
+    """Make what waits for an outcome; one that can't be waited for is told of at once."""
+    follow = hook.follow
+
+    def watch(outcome: Outcome, instance: Any, returned: Any) -> None:
         try:
-            self.follow(outcome, instance, returned)
+            follow(outcome, instance, returned)
         except Exception as error:
-            live.failed(self.target, error)
+            live.failed(hook.target, error)
             outcome.told(None)
 
-
-def observing(hook: Hook, live: Live) -> tuple[Start, End, Fail]:
-    """Make the same as `straight` does, where a user's hooks want to be called as well."""
-    observed = Observed(hook, live, True)
-
-    def start(instance: Any, args: Args, kwargs: Kwargs) -> Call | None:
-        operation = observed.begin((instance, *args), kwargs)
-        if operation is None:
-            return None
-        call = operation.call
-        call.span = operation
-        return call
-
-    def end(call: Call, began: float, returned: Any) -> None:
-        observed.finish(call.span, returned)
-
-    def fail(call: Call, began: float, error: BaseException) -> None:
-        call.span.close(error, None, hook.error)
-
-    return start, end, fail
+    return watch
