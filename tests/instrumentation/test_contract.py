@@ -155,7 +155,8 @@ def test_an_integration_stays_within_its_room(library: str) -> None:
 
 @contextmanager
 def opened(library: str) -> Iterator[list[Case]]:
-    """Open the cases of a library."""
+    """Open the cases of a library; skip where it is not installed."""
+    integration(library)
     with importlib.import_module(f"{cases.__name__}.{library}").cases() as found:
         yield found
 
@@ -163,6 +164,7 @@ def opened(library: str) -> Iterator[list[Case]]:
 @contextmanager
 def watched(library: str, **options: Any) -> Iterator[tuple[Seen, list[Case]]]:
     """Enable a library, then open its cases: connections of some drivers are observed from their beginning only."""
+    integration(library)
     with observe(library, **options) as seen, opened(library) as found:
         seen.clear()
         yield seen, found
