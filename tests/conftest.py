@@ -52,6 +52,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("NOOPS_STATE_DIR", str(tmp_path / "state"))
     _diagnostics.reset()
     logging.disable(logging.NOTSET)  # a library under test may have configured logging, and silenced all others
+    logging.getLogger().setLevel(logging.WARNING)
     ours = logging.getLogger("noops_agent")
     ours.disabled, ours.propagate = False, True
 
