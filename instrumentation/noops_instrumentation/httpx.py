@@ -26,7 +26,7 @@ from noops_agent.instrument import (
 
 def _send(client: Any, args: Args, kwargs: Kwargs) -> Call | None:
     request: Any = args[0] if args else kwargs.get("request")
-    if not hasattr(request, "extensions"):
+    if not hasattr(request, "headers"):
         return None  # it will be refused
     headers = request.headers
     call = http_client.described(
