@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from noops_agent import _core, _diagnostics
 from noops_agent._core import model, python, segment
@@ -23,6 +24,13 @@ SPAN_SCOPE = b"\x0a\x06\x0a\x04test"
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+# A machine that decides whether a change lands tries the same examples each time; all others look for new ones. How long
+# one takes says nothing.
+settings.register_profile("new", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("new"), derandomize=True)
+settings.load_profile("same" if os.environ.get("CI") else "new")
 
 
 class Always:
