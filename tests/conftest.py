@@ -26,8 +26,8 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
         signal.signal(number, usual)
 
 
-# A machine that decides whether a change lands tries the same examples each time; all others look for new ones. How long
-# one takes says nothing.
+# A machine that decides whether a change lands tries the same examples each time; all others look for new ones.
+# How long one takes says nothing.
 settings.register_profile("new", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("new"), derandomize=True)
 settings.load_profile("same" if os.environ.get("CI") else "new")
